@@ -1,0 +1,1 @@
+"""What apple_seg must know of each family of hosts, one module a family."""

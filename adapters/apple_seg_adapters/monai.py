@@ -1,0 +1,43 @@
+"""MONAI networks that nest their levels: `UNet` and `AttentionUnet`."""
+
+from typing import Any
+
+from apple_seg.errors import SiteError
+from apple_seg.host import Site
+from torch import Tensor, nn
+
+_NESTED = {"UNet", "AttentionUnet"}
+
+
+def sites(host: nn.Module) -> list[Site]:
+    """Walk down the nested levels; each skip is what its level's first block hands on.
+
+    One tensor feeds the skip and the deeper encoder: the latter goes on reading it clean.
+    """
+    known = [cls.__name__ for cls in type(host).__mro__]
+    if not _NESTED & set(known):
+        names = ", ".join(sorted(_NESTED))
+        raise SiteError(f"no sites known of monai's {known[0]}, only of {names}; pass sites=[...]")
+    levels = _levels(host)
+    bottleneck = Site(f"{levels[-1]}.submodule")
+    skips = [Site(_before(level), clean=(f"{level}.submodule",)) for level in levels]
+    return [bottleneck, *reversed(skips)]
+
+
+def segment(host: nn.Module, images: Tensor, **prompts: Any) -> Tensor:
+    """Run the network as it is."""
+    logits: Tensor = host(images, **prompts)
+    return logits
+
+
+def _levels(host: nn.Module) -> list[str]:
+    """Return the paths of the modules that hold a skip, shallow first."""
+    names = [name for name, _ in host.named_modules() if name.endswith(".submodule")]
+    nested = [name.removesuffix(".submodule") for name in names]
+    return sorted(nested, key=lambda name: name.count("."))
+
+
+def _before(level: str) -> str:
+    """Return the path of the block that runs before a level in its Sequential."""
+    parent, _, place = level.rpartition(".")
+    return f"{parent}.{int(place) - 1}"

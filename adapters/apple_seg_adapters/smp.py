@@ -1,0 +1,23 @@
+"""segmentation_models_pytorch: every architecture has an `encoder` that returns feature maps."""
+
+from typing import Any
+
+from apple_seg.host import Site
+from torch import Tensor
+
+
+def sites(host: Any) -> list[Site]:
+    """Return the feature maps, deepest first.
+
+    The first is the image itself, and some encoders have one without channels: neither is a site.
+    """
+    channels: list[int] = list(host.encoder.out_channels)
+    places = [place for place in range(1, len(channels)) if channels[place] > 0]
+    return [Site("encoder", item=place) for place in reversed(places)]
+
+
+def segment(host: Any, images: Tensor, **prompts: Any) -> Tensor:
+    """Drop the labels that a model with a classification head returns as well."""
+    output = host(images, **prompts)
+    logits: Tensor = output[0] if isinstance(output, tuple) else output
+    return logits

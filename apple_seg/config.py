@@ -1,0 +1,142 @@
+"""One TOML file to one checked experiment: host, cohort, groups, method, fit, audit."""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from apple_seg.audit import AuditSettings
+from apple_seg.data import Groups, Manifest
+from apple_seg.errors import ConfigError
+from apple_seg.host import HostSpec
+from apple_seg.perturb import FitSettings, MethodSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """The `[splits]` table: which split of the manifest serves what."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    fit: str = "train"
+    validation: str = "val"
+
+    audit: str = "test"
+    """Read by `audit` and `compare` only; nothing is chosen on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What one TOML file says."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    host: HostSpec
+    cohort: Manifest
+    groups: Groups
+    splits: Splits = field(default_factory=Splits)
+    method: MethodSpec = field(default_factory=MethodSpec)
+    fit: FitSettings = field(default_factory=FitSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+
+    output: Path = Path("runs")
+    """Folder that results are written to."""
+
+    device: str = "cpu"
+
+    caveats: tuple[str, ...] = ()
+    """What a reader of the report must know of this cohort, in sentences."""
+
+
+def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    Paths in it are relative to the file's folder; `~` and `$VARIABLES` are expanded.
+
+    Args:
+        path: The TOML file.
+        overrides: `table.key=value`, each value as TOML writes it (bare words are strings).
+
+    Raises:
+        ConfigError: The file is not there, is no TOML, or says something wrong; all faults at once.
+    """
+    tables = _read(path)
+    for override in overrides:
+        _override(tables, override)
+    _resolve(tables, path.resolve().parent)
+    return parse(tables, str(path))
+
+
+def parse(tables: Mapping[str, Any], name: str) -> Experiment:
+    """Turn TOML's tables into a checked experiment.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value is of the wrong kind.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        experiment: Experiment = TypeAdapter(Experiment).validate_python(tables)
+    except ValidationError as error:
+        lines = [_explain(dict(fault)) for fault in error.errors()]
+        raise ConfigError(f"{len(lines)} faults in {name}:\n" + "\n".join(lines)) from error
+    return experiment
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"an override is table.key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    place = tables
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+
+
+def _resolve(tables: dict[str, Any], folder: Path) -> None:
+    """Make the paths of the file absolute."""
+    places = [
+        (tables.get("host"), "checkpoint"),
+        (tables.get("cohort"), "root"),
+        (tables, "output"),
+    ]
+    for table, key in places:
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = str(folder / _expand(table[key]))
+    cohort = tables.get("cohort")
+    if isinstance(cohort, dict) and isinstance(cohort.get("manifest"), str):
+        own = folder / _expand(cohort["manifest"])
+        cohort["manifest"] = str(own) if own.is_file() else cohort["manifest"]
+
+
+def _expand(text: str) -> Path:
+    expanded = os.path.expandvars(text)
+    if "$" in expanded:
+        raise ConfigError(
+            f"{text!r} names a variable of the environment that is not set; "
+            "set it, or override the path with --set"
+        )
+    return Path(expanded).expanduser()
+
+
+def _explain(fault: Mapping[str, Any]) -> str:
+    """Say where and what: `host.input.size: Input should be a valid tuple (given: 3)`."""
+    where = ".".join(map(str, fault["loc"])) or "file"
+    given = "" if fault["type"] == "missing" else f" (given: {fault['input']!r})"
+    return f"  {where}: {fault['msg']}{given}"

@@ -1,0 +1,7 @@
+"""Cases in: cohorts, manifests, groups, readers, and cohorts of planted truth."""
+
+from apple_seg.data.cohort import Case, Cohort
+from apple_seg.data.groups import UNKNOWN, Groups
+from apple_seg.data.manifest import Manifest, check
+
+__all__ = ["UNKNOWN", "Case", "Cohort", "Groups", "Manifest", "check"]

@@ -1,0 +1,160 @@
+"""The cases that something is measured or fitted on, read one at a time."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apple_seg.data.readers import Volume, read_volume
+from apple_seg.data.sources import Source
+from apple_seg.errors import CaseError
+
+KEY, CLUSTER, MASK, SPLIT = "case", "cluster", "mask", "split"
+"""The columns that every cohort's table has; MASK is "" where a case has no mask."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image with its mask and attributes."""
+
+    key: str
+    """Names the case in every table: the image's path in the manifest."""
+
+    cluster: str
+    """What its errors are shared with: the patient, or what stands for one."""
+
+    image: NDArray[np.float32]
+    """(C, *spatial), values as stored in the file."""
+
+    mask: NDArray[np.bool_] | None
+    """(K, *spatial), one plane a class; None where the case is not annotated."""
+
+    spacing: tuple[float, ...] | None
+    """Millimetres a voxel of `image`; None where the file does not say."""
+
+    row: Mapping[str, Any]
+    """The manifest's columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """A table of cases whose images are read when asked for, so that memory does not grow."""
+
+    table: pd.DataFrame
+    """A row a case: `case`, `cluster`, `mask`, `split` and the manifest's own columns."""
+
+    source: Source
+    """Where the images and masks lie."""
+
+    classes: Mapping[str, int]
+    """Class name to its value in the mask files; 0 is background."""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> Case:
+        row = self.table.iloc[index]
+        return self._read(row)
+
+    def __iter__(self) -> Iterator[Case]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def clusters(self) -> NDArray[Any]:
+        """(N,) the cluster of each case."""
+        return self.table[CLUSTER].to_numpy()
+
+    @property
+    def annotated(self) -> bool:
+        """Whether every case has a mask."""
+        return bool((self.table[MASK] != "").all())
+
+    def split(self, name: str) -> Self:
+        """Return the cases of one split.
+
+        Raises:
+            CaseError: No case is in it.
+        """
+        part = self.table[self.table[SPLIT] == name]
+        if part.empty:
+            known = ", ".join(sorted(map(repr, self.table[SPLIT].unique())))
+            raise CaseError(f"no case in split {name!r}; the splits are: {known}")
+        return self.take(part.index.to_numpy())
+
+    def take(self, rows: NDArray[Any]) -> Self:
+        """Return the cases of the given row labels, in that order."""
+        return replace(self, table=self.table.loc[rows])
+
+    def digest(self) -> str:
+        """Hash which cases these are and what is said of them; not the pixels."""
+        content = self.table.astype("string").fillna("").to_csv(index=False)
+        return hashlib.sha256(f"{dict(self.classes)}\n{content}".encode()).hexdigest()
+
+    def _read(self, row: pd.Series) -> Case:
+        name, mask_name = str(row[KEY]), str(row[MASK])
+        volume = read_volume(name, self._open(name))
+        image = _channels_first(volume)
+        if not np.isfinite(image).all():
+            raise CaseError(f"{name}: {int((~np.isfinite(image)).sum())} values are not finite")
+        mask, spacing = None, volume.spacing
+        if mask_name:
+            labels = read_volume(mask_name, self._open(mask_name), labels=True)
+            _match(mask_name, labels, volume)
+            mask = self._planes(mask_name, labels.array)
+            spacing = spacing or labels.spacing
+        return Case(name, str(row[CLUSTER]), image, mask, spacing, {**row})
+
+    def _planes(self, name: str, labels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return (K, *spatial), a plane a class."""
+        planes = np.stack([labels == value for value in self.classes.values()])
+        foreign = labels[~(planes.any(0) | (labels == 0))]
+        if foreign.size:
+            found = ", ".join(f"{value:g}" for value in np.unique(foreign)[:5])
+            raise CaseError(
+                f"{name}: mask holds {found}, the declared classes are {dict(self.classes)} "
+                "(and 0 for background); declare each class with the value it has in the files"
+            )
+        return planes
+
+    def _open(self, name: str) -> bytes:
+        try:
+            return self.source.open(name)
+        except (OSError, KeyError) as error:
+            raise CaseError(f"{name}: missing ({error})") from error
+
+
+def _match(name: str, labels: Volume, image: Volume) -> None:
+    """Raise unless the mask lies on the image's grid: equal shapes are not enough."""
+    if labels.channels_last or labels.array.shape != image.shape:
+        raise CaseError(
+            f"{name}: mask is {labels.array.shape}, its image is {image.shape}; "
+            "a mask has one value a voxel (of colour images, the channels come last)"
+        )
+    if (labels.affine is None) != (image.affine is None):
+        raise CaseError(
+            f"{name}: of image and mask one is NIfTI, and its axes are not the other's rows and "
+            "columns; convert both to one format"
+        )
+    if labels.affine is not None and image.affine is not None:
+        corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array([*image.shape, 1][:3]) - 1)
+        moved = corners @ (labels.affine - image.affine)[:3, :3].T
+        moved += (labels.affine - image.affine)[:3, 3]
+        shift, voxel = np.abs(moved).max(), np.linalg.norm(image.affine[:3, :3], axis=0).min()
+        if shift > voxel / 2:
+            raise CaseError(
+                f"{name}: lies up to {shift:.1f} mm from its image, by their headers; "
+                "resample the mask to the image's grid, or mend the wrong header"
+            )
+    if labels.spacing and image.spacing and not np.allclose(labels.spacing, image.spacing, 0.02):
+        raise CaseError(f"{name}: spacing is {labels.spacing} mm, its image's is {image.spacing}")
+
+
+def _channels_first(volume: Volume) -> NDArray[np.float32]:
+    """Return (C, *spatial) in float32."""
+    array = np.moveaxis(volume.array, -1, 0) if volume.channels_last else volume.array[None]
+    with np.errstate(over="ignore"):  # too large becomes infinite, which is told to the user
+        return np.ascontiguousarray(array, dtype=np.float32)

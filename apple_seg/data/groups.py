@@ -1,0 +1,154 @@
+"""Which group each case belongs to, as declared before anything is measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apple_seg.errors import GroupError
+
+UNKNOWN = -1
+"""The code of a case whose attribute is not known: in the overall figures, in no group."""
+
+
+class GroupFault(NamedTuple):
+    """A value that fits no declared group."""
+
+    row: int
+    """Position in the table, from 0."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Groups of cases by one attribute, or by the crossing of several.
+
+    `Groups(by={"age": [60]}, reference="age < 60")` cuts a number;
+    `Groups(by={"sex": ["female", "male"]}, reference="sex = male")` lists a column's values;
+    both in one `by` give the crossing, with labels such as `"age < 60, sex = male"`.
+    """
+
+    by: Mapping[str, Sequence[float] | Sequence[str]]
+    """Column to cuts (ascending numbers) or to values (strings)."""
+
+    reference: str
+    """The label that differences are taken from: reference minus group. Declared, never picked."""
+
+    unknown: Sequence[str] = ("", "unknown", "nan", "na", "n/a", "none")
+    """What a column says, in any case, where the attribute is not known."""
+
+    def __post_init__(self) -> None:
+        if not self.by:
+            raise GroupError("no attribute to group by; declare e.g. by={'age': [60]}")
+        for column, declared in self.by.items():
+            _check_declaration(column, declared, self._unknown)
+        if self.reference not in self.labels:
+            raise GroupError(
+                f"the reference {self.reference!r} is not one of the declared groups: "
+                + ", ".join(map(repr, self.labels))
+            )
+
+    @property
+    def _unknown(self) -> frozenset[str]:
+        return frozenset(word.strip().lower() for word in self.unknown)
+
+    @property
+    def attribute(self) -> str:
+        """Name what the cases are grouped by: `"age"`, or `"age x sex"` for a crossing."""
+        return " x ".join(self.by)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The groups' labels; a group's code is its place here."""
+        per_column = [_column_labels(column, declared) for column, declared in self.by.items()]
+        return tuple(", ".join(parts) for parts in product(*per_column))
+
+    @property
+    def reference_code(self) -> int:
+        """The code of the reference group."""
+        return self.labels.index(self.reference)
+
+    def codes(self, table: pd.DataFrame) -> NDArray[np.int64]:
+        """Return each row's group code (N,), or `UNKNOWN`.
+
+        Raises:
+            GroupError: A column is missing, or a value fits no declared group.
+        """
+        codes, faults = self.assign(table)
+        if faults:
+            listed = "; ".join(f"row {fault.row}: {fault.message}" for fault in faults[:5])
+            raise GroupError(f"{len(faults)} values fit no declared group: {listed}")
+        return codes
+
+    def assign(self, table: pd.DataFrame) -> tuple[NDArray[np.int64], list[GroupFault]]:
+        """Return the codes (N,) and the values that fit no declared group."""
+        if missing := [column for column in self.by if column not in table.columns]:
+            raise GroupError(
+                f"no column {', '.join(map(repr, missing))} to group by; "
+                f"the columns are: {', '.join(map(str, table.columns))}"
+            )
+        codes = np.zeros(len(table), dtype=np.int64)
+        known = np.ones(len(table), dtype=bool)
+        faults: list[GroupFault] = []
+        for column, declared in self.by.items():
+            part, bad = self._assign_column(table[column], declared)
+            known &= part != UNKNOWN
+            codes = codes * len(_column_labels(column, declared)) + part
+            faults += bad
+        return np.where(known, codes, UNKNOWN), sorted(faults)
+
+    def _assign_column(
+        self, values: pd.Series, declared: Sequence[float] | Sequence[str]
+    ) -> tuple[NDArray[np.int64], list[GroupFault]]:
+        text = values.astype("string").fillna("").str.strip()
+        known = ~text.str.lower().isin(self._unknown)
+        codes = np.full(len(text), UNKNOWN, dtype=np.int64)
+        if isinstance(declared[0], str):
+            places = {str(value): code for code, value in enumerate(declared)}
+            codes[:] = text.map(places).fillna(UNKNOWN).astype(int)
+            expected = f"not one of {', '.join(map(repr, declared))}"
+        else:
+            numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+            finite = np.isfinite(numbers)
+            codes[finite] = np.digitize(numbers[finite], np.asarray(declared, dtype=float))
+            expected = "not a number"
+        lost = np.flatnonzero(known.to_numpy() & (codes == UNKNOWN))
+        name = str(values.name)
+        faults = [GroupFault(int(row), f"{name} is {text.iloc[row]!r}, {expected}") for row in lost]
+        return np.where(known.to_numpy(), codes, UNKNOWN), faults
+
+
+def _check_declaration(
+    column: str, declared: Sequence[float] | Sequence[str], unknown: frozenset[str]
+) -> None:
+    if isinstance(declared, str) or not declared:
+        raise GroupError(
+            f"{column}: list its values, or the numbers to cut it at; got {declared!r}"
+        )
+    words = [value for value in declared if isinstance(value, str)]
+    if len(words) == len(declared):
+        if len(set(words)) < max(2, len(words)):
+            raise GroupError(f"{column}: two different values at least, got {words}")
+        if lost := [word for word in words if word.strip().lower() in unknown]:
+            raise GroupError(f"{column}: {lost} is declared as a group and as unknown")
+        return
+    cuts = [value for value in declared if isinstance(value, int | float) and isfinite(value)]
+    if len(cuts) != len(declared) or sorted(set(cuts)) != cuts:
+        raise GroupError(
+            f"{column}: a list of ascending numbers (cuts), or of strings (values), "
+            f"got {list(declared)}"
+        )
+
+
+def _column_labels(column: str, declared: Sequence[float] | Sequence[str]) -> list[str]:
+    if isinstance(declared[0], str):
+        return [f"{column} = {value}" for value in declared]
+    cuts = [f"{float(cut):.12g}" for cut in declared]
+    between = [f"{low} <= {column} < {high}" for low, high in pairwise(cuts)]
+    return [f"{column} < {cuts[0]}", *between, f"{column} >= {cuts[-1]}"]

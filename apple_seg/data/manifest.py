@@ -1,0 +1,252 @@
+"""A CSV of cases to a checked cohort: every fault is found before work starts, all at once."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from tqdm import tqdm
+
+from apple_seg.data.cohort import CLUSTER, KEY, MASK, SPLIT, Cohort
+from apple_seg.data.groups import Groups
+from apple_seg.data.sources import Source, open_source, plain_name
+from apple_seg.errors import CaseError, GroupError, ManifestError
+
+_SHOWN = 20
+
+
+class Fault(NamedTuple):
+    """One thing wrong with a manifest."""
+
+    row: int
+    """Line of the CSV, the header being line 1; 0 where the whole file is meant."""
+
+    message: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}: {self.message}" if self.row else self.message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Where the cases are listed and what the columns mean: the `[cohort]` table."""
+
+    root: Path
+    """Folder, zip, or folder inside a zip, that the paths in the manifest are relative to."""
+
+    manifest: str = "cases.csv"
+    """The CSV, relative to the root; or a path of its own."""
+
+    classes: Mapping[str, int]
+    """Class name to its value in the mask files, 1 or more."""
+
+    image: str = "image"
+    """Column with the image's path."""
+
+    mask: str | None = "mask"
+    """Column with the mask's path; None where no case is annotated."""
+
+    cluster: str = "patient_id"
+    """Column that says which cases share a patient (or lesion, where patients are unknown)."""
+
+    split: str = "split"
+    """Column with the split of each case."""
+
+    def __post_init__(self) -> None:
+        values = list(self.classes.values())
+        if not values or 0 in values or len(set(values)) < len(values):
+            raise ManifestError(
+                "classes need different values, one at least and none of them 0 (background); "
+                f"got {dict(self.classes)}"
+            )
+
+    def read(self) -> Cohort:
+        """Return the cohort, its table checked and its files not yet opened.
+
+        Raises:
+            ManifestError: Columns are missing, a case stands twice, a file is missing, or a
+                cluster is in two splits; all faults at once, with their rows.
+        """
+        return self.read_from(open_source(self.root))
+
+    def read_from(self, source: Source) -> Cohort:
+        """Return the cohort that lies in `source`, whatever the root says; see `read`."""
+        table, faults = self._read_table(source)
+        _raise([*faults, *_table_faults(table), *_missing_files(table, source)], self.manifest)
+        return Cohort(table, source, dict(self.classes))
+
+    def read_checked(
+        self, groups: Groups, *, splits: Sequence[str], progress: bool = True
+    ) -> Cohort:
+        """Return the cohort after `read` and `check`, with the faults of both at once.
+
+        Raises:
+            ManifestError: See `read` and `check`.
+        """
+        source = open_source(self.root)
+        table, faults = self._read_table(source)
+        cohort = Cohort(table, source, dict(self.classes))
+        missing = list(_missing_files(table, source))
+        faults += [*_table_faults(table), *missing, *_group_faults(cohort, groups, splits)]
+        seen = {fault.row - 2 for fault in missing}
+        rest = cohort.take(table.index[~table.index.isin(seen)].to_numpy())
+        _raise([*faults, *_case_faults(rest, splits, progress)], self.manifest)
+        return cohort
+
+    def _read_table(self, source: Source) -> tuple[pd.DataFrame, list[Fault]]:
+        """Return the table, a row labelled by its line in the file less 2, and its bad lines."""
+        header, lines = self._read_lines(source)
+        roles = {KEY: self.image, CLUSTER: self.cluster, SPLIT: self.split}
+        roles |= {MASK: self.mask} if self.mask is not None else {}
+        faults = list(_header_faults(header, roles))
+        whole = {row - 2: line for row, line in lines.items() if len(line) == len(header)}
+        if not faults and not whole:
+            faults = [Fault(0, "no case: the table is empty")]
+        _raise(faults, self.manifest)
+        table = pd.DataFrame(
+            list(whole.values()), index=list(whole), columns=header, dtype="string"
+        )
+        columns = {role: table[column].str.strip() for role, column in roles.items()}
+        for role, values in columns.items():
+            table[role] = values.map(plain_name) if role in (KEY, MASK) else values
+        if self.mask is None:
+            table[MASK] = ""
+        ragged = [
+            Fault(row, f"{len(line)} values for {len(header)} columns")
+            for row, line in lines.items()
+            if len(line) != len(header)
+        ]
+        return table, ragged
+
+    def _read_lines(self, source: Source) -> tuple[list[str], dict[int, list[str]]]:
+        """Return the header, and what is on each line that is not blank, by its number."""
+        try:
+            # With a mark in front, as spreadsheets write it, or without.
+            text = self._open(source).decode("utf-8-sig")
+            reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            lines = {}
+            start = reader.line_num + 1
+            for line in reader:
+                if any(value.strip() for value in line):
+                    lines[start] = line
+                start = reader.line_num + 1
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ManifestError(f"{self.manifest} is not a CSV in UTF-8: {error}") from error
+        return header, lines
+
+    def _open(self, source: Source) -> bytes:
+        name, own = plain_name(self.manifest), Path(self.manifest)
+        if source.holds(name):
+            return source.open(name)
+        if own.is_file():
+            return own.read_bytes()
+        message = f"no manifest {self.manifest!r}, neither in {self.root} nor as a path of its own"
+        below = sorted(found for found in source.names() if found.endswith(f"/{name}"))
+        if below:
+            folder = below[0].removesuffix(f"/{name}")
+            message += f"; there is {below[0]}: name the root {self.root / folder}"
+        raise ManifestError(message)
+
+
+def check(cohort: Cohort, groups: Groups, *, splits: Sequence[str], progress: bool = True) -> None:
+    """Read every case of the named splits once, and find whatever would fail later.
+
+    Raises:
+        ManifestError: Unreadable images, sizes that differ, mask values outside the classes,
+            attribute values that fit no group, groups without a case; all at once.
+    """
+    faults = [*_group_faults(cohort, groups, splits), *_case_faults(cohort, splits, progress)]
+    _raise(faults, "the cohort")
+
+
+def _case_faults(cohort: Cohort, splits: Sequence[str], progress: bool) -> Iterator[Fault]:
+    rows = cohort.table.index[cohort.table[SPLIT].isin(splits)].to_numpy()
+    chosen = cohort.take(rows)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_case_fault(chosen), range(len(chosen)))
+        bar = tqdm(found, "checking cases", total=len(chosen), disable=not progress, leave=False)
+        for row, text in zip(rows, bar, strict=True):
+            if text:
+                yield Fault(int(row) + 2, text)
+
+
+def _case_fault(cohort: Cohort) -> Callable[[int], str]:
+    def fault(index: int) -> str:
+        try:
+            cohort[index]
+        except CaseError as error:
+            return str(error)
+        return ""
+
+    return fault
+
+
+def _header_faults(header: Sequence[str], roles: Mapping[str, str]) -> Iterator[Fault]:
+    named = ", ".join(header)
+    for role, column in roles.items():
+        if column not in header:
+            yield Fault(1, f"no column {column!r} for the {role}; the columns are: {named}")
+    for column in sorted({column for column in header if header.count(column) > 1}):
+        yield Fault(1, f"the column {column!r} stands {header.count(column)} times")
+    for role in (KEY, CLUSTER, MASK, SPLIT):
+        if role in header and roles.get(role, role) != role:
+            yield Fault(1, f"the column {role!r} is not the {role} declared; rename it")
+
+
+def _table_faults(table: pd.DataFrame) -> Iterator[Fault]:
+    for role in (KEY, CLUSTER, SPLIT):
+        for row in table.index[table[role] == ""]:
+            yield Fault(int(row) + 2, f"no {role}")
+    named = table[table[KEY] != ""]
+    for key, part in named[named.duplicated(KEY, keep=False)].groupby(KEY):
+        rows = [int(row) + 2 for row in part.index]
+        listed = ", ".join(map(str, rows))
+        yield Fault(rows[1], f"{key!s} stands on rows {listed}; a case may stand once")
+    pairs = table[table[CLUSTER] != ""].drop_duplicates([CLUSTER, SPLIT])
+    for cluster, part in pairs[pairs.duplicated(CLUSTER, keep=False)].groupby(CLUSTER):
+        splits = ", ".join(map(repr, part[SPLIT]))
+        row = int(part.index[1]) + 2
+        yield Fault(row, f"{cluster!s} is in splits {splits}; a patient may be in one")
+
+
+def _missing_files(table: pd.DataFrame, source: Source) -> Iterator[Fault]:
+    for role, kind in ((KEY, "image"), (MASK, "mask")):
+        for row, name in table.loc[table[role] != "", role].items():
+            if not source.holds(str(name)):
+                yield Fault(int(str(row)) + 2, f"{kind} {name} is not there")
+
+
+def _group_faults(cohort: Cohort, groups: Groups, splits: Sequence[str]) -> Iterator[Fault]:
+    table = cohort.table
+    try:
+        codes, lost = groups.assign(table)
+    except GroupError as error:
+        yield Fault(1, str(error))
+        return
+    for fault in lost:
+        row = int(table.index[fault.row]) + 2
+        yield Fault(row, f"{fault.message} and not declared unknown")
+    for split in splits:
+        inside = (table[SPLIT] == split).to_numpy()
+        if not inside.any():
+            known = ", ".join(sorted(map(repr, table[SPLIT].unique())))
+            yield Fault(0, f"no case in split {split!r}; the splits are: {known}")
+            continue
+        for code, label in enumerate(groups.labels):
+            if not (codes[inside] == code).any():
+                yield Fault(0, f"no case of group {label!r} in split {split!r}")
+
+
+def _raise(faults: Sequence[Fault], name: str) -> None:
+    if not faults:
+        return
+    lines = [f"  {fault}" for fault in sorted(faults)[:_SHOWN]]
+    if len(faults) > _SHOWN:
+        lines.append(f"  ... and {len(faults) - _SHOWN} more")
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    raise ManifestError(f"{count} in {name}:\n" + "\n".join(lines))

@@ -1,0 +1,53 @@
+"""Every error this library raises on purpose."""
+
+
+class AppleSegError(Exception):
+    """Base of all errors raised by apple_seg."""
+
+
+class AdapterNotFoundError(AppleSegError, LookupError):
+    """No installed adapter knows the host's family."""
+
+
+class SiteError(AppleSegError, ValueError):
+    """A site does not name a latent that this host computes and reads."""
+
+
+class HostError(AppleSegError, TypeError):
+    """A host cannot be hooked as it is (scripted, data-parallel, already wrapped)."""
+
+
+class CheckpointError(AppleSegError, ValueError):
+    """A checkpoint cannot be read, or does not hold the weights of this host."""
+
+
+class HostMismatchError(AppleSegError, ValueError):
+    """A perturber file belongs to another host, or to another use of it."""
+
+
+class ArtifactError(AppleSegError, ValueError):
+    """A perturber file is damaged, or is none."""
+
+
+class ManifestError(AppleSegError, ValueError):
+    """The faults of a manifest, all of them, with their rows."""
+
+
+class CaseError(AppleSegError, ValueError):
+    """A case cannot be read, or holds what no case may hold."""
+
+
+class GroupError(AppleSegError, ValueError):
+    """Groups are declared that these cases cannot fill."""
+
+
+class ConfigError(AppleSegError, ValueError):
+    """An experiment file says something that cannot be done."""
+
+
+class FitError(AppleSegError, RuntimeError):
+    """A fit cannot start, or would train nothing."""
+
+
+class MissingExtraError(AppleSegError, ImportError):
+    """An optional dependency of this room is not installed."""

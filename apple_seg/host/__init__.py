@@ -1,0 +1,34 @@
+"""The frozen segmentor: its sites, what is hooked there, and how it is built and used."""
+
+from apple_seg.host.adapters import Adapter, Segment, choose_sites, find_adapter
+from apple_seg.host.checkpoint import load_checkpoint
+from apple_seg.host.fingerprint import fingerprint
+from apple_seg.host.pipeline import Frame, Inputs, Pipeline, prepare, to_grid
+from apple_seg.host.proof import LatentShape
+from apple_seg.host.segmentor import Example, PerturbedSegmentor, Segmentation, wrap
+from apple_seg.host.site import Site
+from apple_seg.host.spec import HostSpec, InputSpec, OutputSpec, PromptSpec
+
+__all__ = [
+    "Adapter",
+    "Example",
+    "Frame",
+    "HostSpec",
+    "InputSpec",
+    "Inputs",
+    "LatentShape",
+    "OutputSpec",
+    "PerturbedSegmentor",
+    "Pipeline",
+    "PromptSpec",
+    "Segment",
+    "Segmentation",
+    "Site",
+    "choose_sites",
+    "find_adapter",
+    "fingerprint",
+    "load_checkpoint",
+    "prepare",
+    "to_grid",
+    "wrap",
+]

@@ -1,0 +1,94 @@
+"""A host left as it was found: its flags and modes, and the ways in which hooks are ignored."""
+
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from apple_seg.errors import HostError
+from apple_seg.host.taps import Tap
+
+
+@dataclass(frozen=True)
+class HostState:
+    """The modes and flags of a host, to be put back."""
+
+    modes: tuple[tuple[nn.Module, bool], ...]
+    flags: tuple[tuple[nn.Parameter, bool], ...]
+
+    @classmethod
+    def of(cls, host: nn.Module) -> "HostState":
+        """Note the train/eval mode of every submodule and `requires_grad` of every parameter."""
+        modes = tuple((module, module.training) for module in host.modules())
+        return cls(modes, tuple((value, value.requires_grad) for value in host.parameters()))
+
+    def restore(self) -> None:
+        """Put modes and flags back."""
+        for module, training in self.modes:
+            module.training = training
+        for parameter, requires_grad in self.flags:
+            parameter.requires_grad_(requires_grad)
+
+
+def unwrap(host: nn.Module) -> nn.Module:
+    """Return the module whose hooks count, from under `torch.compile` or DistributedDataParallel.
+
+    Raises:
+        HostError: Hooks on this host would be ignored, or would act on one device only.
+    """
+    if isinstance(host, torch.jit.ScriptModule):
+        raise HostError(
+            "a TorchScript module runs no Python hooks; build the host from its source "
+            "and load the weights into that"
+        )
+    if isinstance(host, nn.DataParallel):
+        raise HostError(
+            "nn.DataParallel copies the host to each device without the perturber; "
+            "wrap host.module, and run it in DistributedDataParallel"
+        )
+    if isinstance(host, nn.parallel.DistributedDataParallel):
+        return unwrap(host.module)
+    if is_compiled(host):
+        inner: nn.Module = host._orig_mod  # type: ignore[assignment]
+        return unwrap(inner)
+    return host
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Tell whether `torch.compile` has wrapped this module."""
+    dynamo = sys.modules.get("torch._dynamo")
+    return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+
+
+def forget_compiled(host: nn.Module) -> None:
+    """Drop compiled code, which would go on ignoring (or running) the hooks it was compiled with."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:
+        dynamo.reset()
+
+
+def find_tap(host: nn.Module) -> Tap | None:
+    """Return a tap that sits on `host` already, if any."""
+    for module in host.modules():
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
+            owner = getattr(hook, "__self__", None)
+            if isinstance(owner, Tap):
+                return owner
+    return None
+
+
+def refuse_scripted(host: nn.Module, path: str) -> None:
+    """Refuse a site inside a scripted or traced submodule, where hooks never fire.
+
+    Raises:
+        HostError: `path` or one of its parents is TorchScript.
+    """
+    parts = path.split(".") if path else []
+    for depth in range(len(parts) + 1):
+        parent = ".".join(parts[:depth])
+        if isinstance(host.get_submodule(parent), torch.jit.ScriptModule):
+            raise HostError(
+                f"{parent} is TorchScript and runs no Python hooks; "
+                "build it from its source, or name a site outside it"
+            )

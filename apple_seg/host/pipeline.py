@@ -1,0 +1,234 @@
+"""From cases to a host's input, and from its logits to masks on each case's own grid."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from apple_seg.errors import CaseError, ConfigError
+from apple_seg.host.segmentor import PerturbedSegmentor
+from apple_seg.host.spec import HostSpec, InputSpec, PromptSpec
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+class Sample(Protocol):
+    """What a pipeline reads of a case."""
+
+    @property
+    def key(self) -> str: ...  # noqa: D102
+    @property
+    def image(self) -> NDArray[np.float32]: ...  # noqa: D102
+    @property
+    def mask(self) -> NDArray[np.bool_] | None: ...  # noqa: D102
+    @property
+    def row(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+
+class Frame(NamedTuple):
+    """Where an image lies on the host's grid."""
+
+    native: tuple[int, ...]
+    """Its own spatial shape."""
+
+    inside: tuple[int, ...]
+    """Its shape on the host's grid, from the first cell on; the rest is padding."""
+
+
+class Inputs(NamedTuple):
+    """A batch as the host takes it."""
+
+    images: Tensor
+    """(N, C, *grid)"""
+
+    prompts: dict[str, Tensor]
+    frames: tuple[Frame, ...]
+
+
+class Pipeline:
+    """A host as it is deployed: cases in, masks out. It is what audits call a `Predict`.
+
+    Images of differing sizes need a spec with `input.size`, or batches of one.
+    """
+
+    def __init__(
+        self, segmentor: PerturbedSegmentor, spec: HostSpec, classes: Sequence[str]
+    ) -> None:
+        self.segmentor = segmentor
+        self.spec = spec
+        self.classes = tuple(classes)
+        self.channels = spec.channel_of(classes)
+
+    def __call__(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
+        """Segment cases to masks (K, *spatial), each on its own grid."""
+        inputs = self.inputs(cases)
+        logits = self.logits(self.segmentor.predict(inputs.images, **inputs.prompts))
+        return [self.masks(one, frame) for one, frame in zip(logits, inputs.frames, strict=True)]
+
+    def deployed(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
+        """Segment cases with the host as deployed, every perturber disabled."""
+        with self.segmentor.disabled():
+            return self(cases)
+
+    def inputs(self, cases: Sequence[Sample]) -> Inputs:
+        """Preprocess cases to one batch on the host's device."""
+        return prepare(cases, self.spec, self.device)
+
+    def logits(self, raw: Tensor) -> Tensor:
+        """Return what the host gave as logits (N, K', *grid).
+
+        Raises:
+            ConfigError: It has fewer channels than the classes need.
+        """
+        if raw.shape[1] <= max(self.channels):
+            raise ConfigError(
+                f"the host returns {raw.shape[1]} channels, the classes need channel "
+                f"{max(self.channels)}: {dict(zip(self.classes, self.channels, strict=True))}"
+            )
+        return to_logits(raw, self.spec)
+
+    def masks(self, logits: Tensor, frame: Frame) -> NDArray[np.bool_]:
+        """Bring one image's logits (K', *grid) to its own grid, then decide."""
+        part = logits[(slice(None), *(slice(0, size) for size in frame.inside))][None].float()
+        if part.shape[2:] != frame.native:
+            mode = _MODES[len(frame.native)]
+            part = functional.interpolate(part, frame.native, mode=mode, align_corners=False)
+        if self.spec.output.activation == "softmax":
+            winner = part[0].argmax(0)
+            planes = torch.stack([winner == channel for channel in self.channels])
+        else:
+            planes = part[0, self.channels].sigmoid() > self.spec.output.threshold
+        return planes.cpu().numpy()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the host's weights are."""
+        return next(self.segmentor.host.parameters()).device
+
+
+def prepare(cases: Sequence[Sample], spec: HostSpec, device: torch.device) -> Inputs:
+    """Preprocess cases to one batch.
+
+    Raises:
+        CaseError: The images of the batch do not fit together.
+    """
+    prepared = [_prepare_image(case.image, spec.input) for case in cases]
+    shapes = {tuple(image.shape) for image, _ in prepared}
+    if len(shapes) > 1:
+        raise CaseError(
+            f"images of differing shapes {sorted(shapes)} cannot share a batch; "
+            "set [host.input] size, or a batch size of 1"
+        )
+    images = torch.stack([image for image, _ in prepared]).to(device)
+    frames = tuple(frame for _, frame in prepared)
+    prompts = _prompts(cases, frames, spec.prompt)
+    return Inputs(images, {name: value.to(device) for name, value in prompts.items()}, frames)
+
+
+def to_grid(planes: NDArray[np.bool_], frame: Frame, grid: Sequence[int]) -> Tensor:
+    """Bring a mask (K, *native) to the host's grid (K, *grid) by nearest neighbour, as float."""
+    mask = torch.from_numpy(planes).float()[None]
+    inside = functional.interpolate(mask, frame.inside, mode="nearest-exact")
+    return _pad(inside[0], grid)
+
+
+def to_logits(raw: Tensor, spec: HostSpec) -> Tensor:
+    """Undo the activation of a host that returns probabilities."""
+    if spec.output.kind == "logits":
+        return raw
+    if spec.output.activation == "softmax":
+        return raw.clamp_min(1e-6).log()
+    return torch.logit(raw, eps=1e-6)
+
+
+def _prepare_image(image: NDArray[np.float32], spec: InputSpec) -> tuple[Tensor, Frame]:
+    stored = _channels(torch.from_numpy(np.asarray(image, dtype=np.float32)), spec)
+    native = tuple(stored.shape[1:])
+    grid = spec.size or native
+    if len(grid) != len(native):
+        raise CaseError(f"an image of {native} cannot be brought to size {tuple(grid)}")
+    inside = _inside(native, grid) if spec.fit == "longest" else tuple(grid)
+    if spec.clip is not None:
+        stored = stored.clamp(*spec.clip)
+    if inside != native:
+        stored = functional.interpolate(
+            stored[None], inside, mode=_MODES[len(inside)], antialias=len(inside) == 2
+        )[0]
+    return _pad(_normalise(stored, spec), grid), Frame(native, inside)
+
+
+def _channels(image: Tensor, spec: InputSpec) -> Tensor:
+    if spec.channels == "as-stored":
+        return image
+    if spec.channels == "grey":
+        return image.mean(0, keepdim=True)
+    colour = image.expand(3, *image.shape[1:]) if image.shape[0] == 1 else image[:3]
+    return colour.flip(0) if spec.channels == "bgr" else colour
+
+
+def _normalise(image: Tensor, spec: InputSpec) -> Tensor:
+    if spec.normalise == "per-image":
+        return (image - image.mean()) / image.std().clamp_min(1e-8)
+    around = (-1,) + (1,) * (image.ndim - 1)
+    mean, std = (torch.tensor(values).view(around) for values in (spec.mean, spec.std))
+    return (image / spec.divide - mean) / std
+
+
+def _inside(native: Sequence[int], grid: Sequence[int]) -> tuple[int, ...]:
+    scale = min(cells / size for cells, size in zip(grid, native, strict=True))
+    return tuple(
+        min(cells, int(size * scale + 0.5)) for cells, size in zip(grid, native, strict=True)
+    )
+
+
+def _pad(image: Tensor, grid: Sequence[int]) -> Tensor:
+    missing = [cells - size for cells, size in zip(grid, image.shape[1:], strict=True)]
+    padding = [amount for cells in reversed(missing) for amount in (0, cells)]
+    return functional.pad(image, padding) if any(padding) else image
+
+
+def _prompts(
+    cases: Sequence[Sample], frames: Sequence[Frame], spec: PromptSpec
+) -> dict[str, Tensor]:
+    """Return boxes (N, 4) as x0 y0 x1 y1, or points (N, 1, 2) and labels (N, 1), on the grid."""
+    if spec.kind == "none":
+        return {}
+    drawn = torch.stack([_prompt(case, spec) for case in cases])
+    scale = torch.tensor(
+        [
+            [frame.inside[1] / frame.native[1], frame.inside[0] / frame.native[0]]
+            for frame in frames
+        ]
+    )
+    if spec.kind == "box":
+        return {"boxes": drawn * scale.repeat(1, 2)}
+    points = (drawn * scale)[:, None]
+    return {"points": points, "labels": torch.ones(points.shape[:2])}
+
+
+def _prompt(case: Sample, spec: PromptSpec) -> Tensor:
+    """Return one box (4,) or point (2,) in pixels of the image."""
+    if spec.columns:
+        try:
+            return torch.tensor([float(case.row[column]) for column in spec.columns])
+        except (KeyError, ValueError) as error:
+            columns = ", ".join(spec.columns)
+            raise CaseError(f"{case.key}: no prompt in columns {columns} ({error})") from error
+    if case.mask is None or not case.mask.any():
+        raise CaseError(f"{case.key}: no mask to take a {spec.kind} from; name its columns instead")
+    seed = hashlib.sha256(f"{spec.seed}\0{case.key}".encode()).digest()[:8]
+    draw = np.random.default_rng(int.from_bytes(seed, "big"))
+    rows, columns_ = np.nonzero(case.mask.any(0))
+    if spec.kind == "point":
+        chosen = draw.integers(len(rows))
+        return torch.tensor([columns_[chosen] + 0.5, rows[chosen] + 0.5], dtype=torch.float32)
+    box = np.array([columns_.min(), rows.min(), columns_.max() + 1, rows.max() + 1], dtype=float)
+    sides = np.tile([box[2] - box[0], box[3] - box[1]], 2)
+    box += draw.uniform(-spec.jitter, spec.jitter, 4) * sides
+    height, width = case.mask.shape[1:]
+    return torch.tensor(np.clip(box, 0, [width, height] * 2), dtype=torch.float32)

@@ -1,0 +1,127 @@
+"""The hooks: what happens at a site while a host runs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from apple_seg.host.site import Site, submodule
+
+
+@dataclass
+class Dial:
+    """What all taps of one host share."""
+
+    enabled: bool = True
+    strength: float = 1.0
+    recording: bool = False
+
+
+class Tap:
+    """One site of one host, hooked.
+
+    The perturber runs in float32 (or better, where the host is), outside autocast; what comes back
+    to the host has the dtype that the latent had.
+    """
+
+    def __init__(self, site: Site, dial: Dial) -> None:
+        self.site = site
+        self.perturber: nn.Module = nn.Identity()
+        self.latents: list[Tensor] = []
+        """What the decoder got, a tensor a call, while the dial says to record."""
+        self.restored = 0
+        """How often a submodule of `site.clean` was given the clean latent back."""
+        self._dial = dial
+        self._pair = _Pair()
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, host: nn.Module) -> None:
+        """Register the hooks; nothing is registered where a path of the site is wrong."""
+        module = self.site.module_in(host)
+        readers = [submodule(host, path) for path in self.site.clean]
+        if self.site.io == "output":
+            self._handles.append(module.register_forward_hook(self._on_output))
+        else:
+            handle = module.register_forward_pre_hook(self._on_input, with_kwargs=True)
+            self._handles.append(handle)
+        for reader in readers:
+            handle = reader.register_forward_pre_hook(self._on_clean_reader, with_kwargs=True)
+            self._handles.append(handle)
+
+    def detach(self) -> None:
+        """Remove the hooks and let go of every tensor."""
+        while self._handles:
+            self._handles.pop().remove()
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the latents of the last call."""
+        self.latents = []
+        self._pair = _Pair()
+
+    def _on_output(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return self.site.replace(output, self._perturb(self.site.read(output)))
+
+    def _on_input(self, _module: nn.Module, args: Any, kwargs: Any) -> Any:
+        value = (args, kwargs)
+        return self.site.replace(value, self._perturb(self.site.read(value)))
+
+    def _on_clean_reader(self, _module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Give back the clean latent where the perturbed one arrives, known by identity."""
+        pair = self._pair
+        if pair.perturbed is None:
+            return None
+        swapped = tuple(pair.clean if value is pair.perturbed else value for value in args)
+        named = {k: pair.clean if v is pair.perturbed else v for k, v in kwargs.items()}
+        if any(new is not old for new, old in zip(swapped, args, strict=True)) or any(
+            named[key] is not kwargs[key] for key in kwargs
+        ):
+            self.restored += 1
+            pair.readers += 1
+            if pair.readers == len(self.site.clean):
+                self._pair = _Pair()
+        return swapped, named
+
+    def _perturb(self, latent: Tensor) -> Tensor:
+        perturbed = self._apply(latent) if self._dial.enabled else latent
+        if self._dial.recording:
+            # Cloned, since a decoder may begin with an in-place operation.
+            self.latents.append(perturbed.clone() if perturbed is latent else perturbed)
+            perturbed = perturbed if perturbed is latent else perturbed.clone()
+        if self.site.clean and perturbed is not latent:
+            self._pair = _Pair(latent, perturbed)
+        return perturbed
+
+    def _apply(self, latent: Tensor) -> Tensor:
+        strength = self._dial.strength
+        if strength == 0 or isinstance(self.perturber, nn.Identity):
+            return latent
+        clean = latent.clone() if latent.is_inference() and torch.is_grad_enabled() else latent
+        clean = clean.to(torch.promote_types(clean.dtype, torch.float32))
+        match_to(self.perturber, clean)
+        with torch.autocast(clean.device.type, enabled=False):
+            perturbed: Tensor = self.perturber(clean)
+            if strength != 1:
+                perturbed = torch.lerp(clean, perturbed, strength)
+        return perturbed.to(latent.dtype)
+
+
+@dataclass
+class _Pair:
+    """A latent and what replaced it, until every clean reader has had the former back."""
+
+    clean: Tensor | None = None
+    perturbed: Tensor | None = None
+    readers: int = field(default=0)
+
+
+def match_to(module: nn.Module, latent: Tensor) -> None:
+    """Move a perturber to the device and dtype of the latents, where the host has moved."""
+    parameter = next(module.parameters(), None)
+    if parameter is not None and (parameter.device, parameter.dtype) != (
+        latent.device,
+        latent.dtype,
+    ):
+        module.to(latent)

@@ -1,0 +1,49 @@
+"""What is trained: perturbers, the adversary, objectives, methods and the trainer."""
+
+from typing import TYPE_CHECKING
+
+from apple_seg._lazy import lazy_exports
+from apple_seg.perturb.discriminator import Discriminator, pool
+from apple_seg.perturb.methods import METHODS, MethodSpec
+from apple_seg.perturb.objectives import (
+    AdversarialObjective,
+    Objective,
+    Outcome,
+    SegmentationObjective,
+)
+from apple_seg.perturb.perturbers import (
+    PERTURBERS,
+    ResidualPerturber,
+    build_perturber,
+    describe_perturber,
+)
+from apple_seg.perturb.selection import RULES, Candidate
+
+if TYPE_CHECKING:
+    from apple_seg.perturb.trainer import FitResult, FitSettings, fit
+
+__all__ = [
+    "METHODS",
+    "PERTURBERS",
+    "RULES",
+    "AdversarialObjective",
+    "Candidate",
+    "Discriminator",
+    "FitResult",
+    "FitSettings",
+    "MethodSpec",
+    "Objective",
+    "Outcome",
+    "ResidualPerturber",
+    "SegmentationObjective",
+    "build_perturber",
+    "describe_perturber",
+    "fit",
+    "pool",
+]
+
+# The trainer reads cases; what was trained runs without it.
+__getattr__ = lazy_exports(
+    __name__,
+    dict.fromkeys(("FitResult", "FitSettings", "fit"), "apple_seg.perturb.trainer"),
+)

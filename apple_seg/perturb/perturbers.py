@@ -1,0 +1,97 @@
+"""What is trained and shipped: modules that map a latent to one of the same shape."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_NORMS: dict[int, type[nn.Module]] = {
+    1: nn.InstanceNorm1d,
+    2: nn.InstanceNorm2d,
+    3: nn.InstanceNorm3d,
+}
+_WIDE = 32
+
+
+class ResidualPerturber(nn.Module):
+    """`f + G(f)` on the latent, G of the published shape (Xu et al. 2024, arXiv 2403.05114).
+
+    G has three encoder layers of 32, 64 and 128 channels, four residual bottleneck layers of 128,
+    and three decoder layers of 64, 32 and the latent's channels. The rest is not published, and
+    decided here:
+
+    - Kernels of 3. Stride 1 on latents of fewer than 32 cells a side (three strides of 2 would
+      take a latent of 8x8 to a single cell). On larger ones, which only skips have, the second
+      and third encoder layer have stride 2 and the first two decoder layers upsample, without
+      which G at 64x64 cells costs more than the whole of most hosts.
+    - Instance norm with affine parameters before each ReLU: it knows no batch, so that a case
+      is perturbed alike alone and among others. A latent of a single cell has none.
+    - The last layer starts at zero, so that a new perturber is the identity, bit for bit.
+    """
+
+    def __init__(self, channels: int, *, cells: Sequence[int]) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "cells": list(cells)}
+        dimensions = len(cells)
+        stride = 2 if min(cells) >= _WIDE else 1
+        norm = _NORMS[dimensions] if max(cells) > 1 else None
+
+        def layer(before: int, after: int, stride: int = 1) -> nn.Sequential:
+            convolution = _CONVOLUTIONS[dimensions](before, after, 3, stride=stride, padding=1)
+            normed = [norm(after, affine=True)] if norm is not None else []
+            return nn.Sequential(convolution, *normed, nn.ReLU())
+
+        self.encoder = nn.Sequential(
+            layer(channels, 32), layer(32, 64, stride), layer(64, 128, stride)
+        )
+        self.bottleneck = nn.ModuleList(layer(128, 128) for _ in range(4))
+        self.decoder = nn.ModuleList([layer(128, 64), layer(64, 32)])
+        self.last = _CONVOLUTIONS[dimensions](32, channels, 3, padding=1)
+        nn.init.zeros_(self.last.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Perturb the latent (N, C, *cells), keeping its shape."""
+        sizes, hidden = [], latent
+        for layer in self.encoder:
+            sizes.append(hidden.shape[2:])
+            hidden = layer(hidden)
+        for layer in self.bottleneck:
+            hidden = hidden + layer(hidden)
+        for layer, size in zip(self.decoder, (sizes[2], sizes[1]), strict=True):
+            if hidden.shape[2:] != size:
+                hidden = nn.functional.interpolate(hidden, size, mode="nearest")
+            hidden = layer(hidden)
+        perturbation: Tensor = self.last(hidden)
+        return latent + perturbation
+
+
+PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {"residual": ResidualPerturber}
+"""The perturbers that a file may name; each takes what its `config` holds."""
+
+
+def describe_perturber(perturber: nn.Module) -> dict[str, Any]:
+    """Return what `build_perturber` needs to make one of the same shape.
+
+    Raises:
+        TypeError: It is none of `PERTURBERS`.
+    """
+    for name, make in PERTURBERS.items():
+        if make is type(perturber):
+            return {"name": name, **perturber.config}  # type: ignore[dict-item]
+    known = ", ".join(PERTURBERS)
+    raise TypeError(f"a {type(perturber).__name__} cannot be saved; known perturbers are: {known}")
+
+
+def build_perturber(description: Mapping[str, Any]) -> nn.Module:
+    """Make a new perturber, the identity, from its description.
+
+    Raises:
+        ValueError: The description names none of `PERTURBERS`.
+    """
+    rest = dict(description)
+    name = rest.pop("name", None)
+    if name not in PERTURBERS:
+        raise ValueError(f"no perturber called {name!r}; known are: {', '.join(PERTURBERS)}")
+    return PERTURBERS[name](rest.pop("channels"), **rest)

@@ -1,0 +1,363 @@
+"""Fit the perturbers of a wrapped host: train, validate after every epoch, keep the best."""
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from apple_seg.data import UNKNOWN, Case, Cohort, Groups
+from apple_seg.errors import FitError, GroupError
+from apple_seg.host import HostSpec, Inputs, PerturbedSegmentor, Pipeline, prepare, to_grid
+from apple_seg.measure import score
+from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
+from apple_seg.perturb.objectives import Outcome
+from apple_seg.perturb.selection import RULES, Candidate
+
+_STRICT = {"extra": "forbid"}  # for pydantic, where the experiment file is read
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """The `[fit]` table: how to train, and nothing of what to train."""
+
+    __pydantic_config__ = _STRICT
+
+    epochs: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+
+    selection: str = "worst-group"
+    """Which epoch is kept, by validation; see `perturb/selection.py`."""
+
+    margin: float = 0.01
+    """How much mean Dice no group may lose on validation."""
+
+    seed: int = 0
+    """Of the perturbers' and the discriminator's start and of the order of cases."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
+            raise FitError(
+                "a fit needs 1 epoch, a batch of 2 and a positive learning rate at least; got "
+                f"epochs={self.epochs}, batch_size={self.batch_size}, "
+                f"learning_rate={self.learning_rate}"
+            )
+        if self.selection not in RULES:
+            raise FitError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a fit did."""
+
+    method: MethodSpec
+    settings: FitSettings
+    sites: tuple[str, ...]
+    n_fit: int
+    n_validation: int
+    trained_parameters: int
+    host_parameters: int
+    selected: Candidate
+    candidates: tuple[Candidate, ...]
+    """The identity, then a candidate an epoch, as validation saw them."""
+
+    losses: tuple[Mapping[str, float], ...]
+    """Mean of every loss term, an epoch each."""
+
+    seconds: float
+    """Wall clock of training and validation."""
+
+    groups: Mapping[str, int] = field(default_factory=dict)
+    """Cases fitted on, by group; `unknown` are in no group."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON."""
+        plain = asdict(self)
+        plain["method"]["sites"] = str(self.method.sites)
+        return plain
+
+
+class TrainBatch(NamedTuple):
+    """What one step needs."""
+
+    inputs: Inputs
+    masks: Tensor
+    """(N, K, *grid)"""
+    groups: Tensor
+    """(N,) codes, -1 where unknown."""
+
+
+def fit(
+    pipeline: Pipeline,
+    *,
+    train: Cohort,
+    validation: Cohort,
+    groups: Groups,
+    method: MethodSpec | None = None,
+    settings: FitSettings | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Train new perturbers for the wrapped host of `pipeline` and install the best.
+
+    The host's weights are not touched. Should the fit fail or be stopped, the identity is back in
+    place.
+
+    Args:
+        pipeline: A wrapped host as it is deployed.
+        train: Annotated cases to fit on.
+        validation: Annotated cases of other patients, from which the epoch is chosen.
+        groups: What the sensitive attribute is.
+        method: Which recipe; APPLE at the wrapped sites by default.
+        settings: How long, how fast, which seed.
+        progress: Whether to show bars.
+
+    Raises:
+        FitError: There are fewer cases than a batch, or no masks, or no gradient reaches a site.
+        GroupError: Cases of one group only, or a group without validation cases.
+    """
+    run = _Fit(pipeline, groups, method or MethodSpec(), settings or FitSettings(), progress)
+    run.check(train, validation)
+    try:
+        return run.run(train, validation)
+    except BaseException:
+        pipeline.segmentor.install([nn.Identity() for _ in pipeline.segmentor.sites])
+        raise
+
+
+class _Fit:
+    """One fit's constants."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        groups: Groups,
+        method: MethodSpec,
+        settings: FitSettings,
+        progress: bool,
+    ) -> None:
+        self.pipeline = pipeline
+        self.segmentor: PerturbedSegmentor = pipeline.segmentor
+        self.groups = groups
+        self.method = method
+        self.settings = settings
+        self.progress = progress
+
+    def check(self, train: Cohort, validation: Cohort) -> None:
+        """Refuse what cannot be trained, before anything is changed."""
+        for name, cohort in (("train", train), ("validation", validation)):
+            if not cohort.annotated:
+                missing = int((cohort.table["mask"] == "").sum())
+                raise FitError(
+                    f"{missing} of {len(cohort)} {name} cases have no mask; "
+                    "a fit needs masks: leave those cases out"
+                )
+        if len(train) < self.settings.batch_size:
+            raise FitError(
+                f"{len(train)} cases are fewer than a batch of {self.settings.batch_size}; "
+                "lower [fit] batch_size"
+            )
+        for shape, site in zip(self.segmentor.shapes, self.segmentor.sites, strict=True):
+            if shape.calls != 1:
+                raise FitError(f"{site} fires {shape.calls} times an image; a fit needs once")
+        self._check_groups(train, validation)
+
+    def _check_groups(self, train: Cohort, validation: Cohort) -> None:
+        counts = _counts(self.groups, train)
+        if sum(counts[label] > 0 for label in self.groups.labels) < 2:
+            raise GroupError(f"one group only to fit on: {counts}; two are needed")
+        empty = [label for label, n in _counts(self.groups, validation).items() if not n]
+        if lost := [label for label in empty if label in self.groups.labels]:
+            raise GroupError(
+                f"no validation case of {', '.join(map(repr, lost))}: the epoch could not be chosen"
+            )
+
+    def run(self, train: Cohort, validation: Cohort) -> FitResult:
+        """Train and select."""
+        start = time.perf_counter()
+        recipe = self._new_recipe()
+        optimizer = torch.optim.Adam(
+            [value for module in recipe.perturbers for value in module.parameters()],
+            self.settings.learning_rate,
+        )
+        candidates = [self._validate(validation, 0)]
+        weights = [_snapshot(recipe.perturbers)]
+        losses = []
+        loader = self._loader(train)
+        for epoch in range(1, self.settings.epochs + 1):
+            losses.append(self._train_epoch(loader, recipe, optimizer, epoch))
+            candidates.append(self._validate(validation, epoch))
+            weights.append(_snapshot(recipe.perturbers))
+        selected = RULES[self.settings.selection](candidates, self.settings.margin)
+        for perturber, state in zip(recipe.perturbers, weights[selected.epoch], strict=True):
+            perturber.load_state_dict(state)
+            perturber.requires_grad_(False).eval()
+        return FitResult(
+            method=self.method,
+            settings=self.settings,
+            sites=tuple(map(str, self.segmentor.sites)),
+            n_fit=len(train),
+            n_validation=len(validation),
+            trained_parameters=_count(recipe.perturbers),
+            host_parameters=_count([self.segmentor.host]),
+            selected=selected,
+            candidates=tuple(candidates),
+            losses=tuple(losses),
+            seconds=time.perf_counter() - start,
+            groups=_counts(self.groups, train),
+        )
+
+    def _new_recipe(self) -> Recipe:
+        """Build and install new perturbers; the caller's random state stays as it was."""
+        problem = Problem(
+            self.segmentor.shapes,
+            len(self.groups.labels),
+            self.pipeline.spec,
+            self.pipeline.classes,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(self.settings.seed)
+            recipe = build_recipe(self.method, problem)
+        for module in recipe.perturbers:
+            module.to(self.pipeline.device)
+        recipe.objective.to(self.pipeline.device)
+        self.segmentor.install(recipe.perturbers)
+        return recipe
+
+    def _loader(self, train: Cohort) -> DataLoader[Any]:
+        codes = dict(zip(train.table["case"], self.groups.codes(train.table), strict=True))
+        return DataLoader(
+            train,  # type: ignore[arg-type]
+            batch_size=self.settings.batch_size,
+            shuffle=True,
+            drop_last=True,
+            generator=torch.Generator().manual_seed(self.settings.seed),
+            collate_fn=_Collate(self.pipeline.spec, codes),
+        )
+
+    def _train_epoch(
+        self,
+        loader: DataLoader[Any],
+        recipe: Recipe,
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
+    ) -> dict[str, float]:
+        self.segmentor.train()
+        sums: dict[str, list[float]] = {}
+        label = f"epoch {epoch}/{self.settings.epochs}"
+        for step, batch in enumerate(self._bar(loader, label)):
+            terms = self._step(batch, recipe, optimizer, first=epoch == 1 and step == 0)
+            for name, value in terms.items():
+                sums.setdefault(name, []).append(value)
+        self.segmentor.eval()
+        return {name: float(np.mean(values)) for name, values in sums.items()}
+
+    def _step(
+        self,
+        batch: TrainBatch,
+        recipe: Recipe,
+        optimizer: torch.optim.Optimizer,
+        *,
+        first: bool,
+    ) -> dict[str, float]:
+        device = self.pipeline.device
+        prompts = {name: value.to(device) for name, value in batch.inputs.prompts.items()}
+        raw, latents = self.segmentor(batch.inputs.images.to(device), **prompts)
+        inside = _largest_inside(batch.inputs)
+        outcome = Outcome(
+            self.pipeline.logits(raw)[inside].float(),
+            batch.masks.to(device)[inside],
+            latents,
+            batch.groups.to(device),
+        )
+        observed = recipe.objective.observe(outcome)
+        terms = recipe.objective(outcome)
+        loss: Tensor = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(loss):
+            named = {name: float(value) for name, value in terms.items()}
+            raise FitError(f"the loss is not finite: {named}; lower [fit] learning_rate")
+        optimizer.zero_grad()
+        loss.backward()
+        if first:
+            self._check_gradients(recipe.perturbers)
+        optimizer.step()
+        return {**{name: value.item() for name, value in terms.items()}, **observed}
+
+    def _check_gradients(self, perturbers: Sequence[nn.Module]) -> None:
+        """Refuse to go on where a fit would train nothing."""
+        for site, perturber in zip(self.segmentor.sites, perturbers, strict=True):
+            gradients = [value.grad for value in perturber.parameters() if value.grad is not None]
+            if not any(bool(gradient.any()) for gradient in gradients):
+                raise FitError(
+                    f"no gradient reaches the perturber at {site}: the host detaches its latent "
+                    "or runs its decoder without gradients; pass segment="
+                )
+
+    def _validate(self, validation: Cohort, epoch: int) -> Candidate:
+        self.segmentor.eval()
+        what = "validation" if epoch else "validation of the host"
+        table = score(
+            self.pipeline,
+            validation,
+            metrics=("dice",),
+            batch_size=self.settings.batch_size,
+            progress=self.progress,
+            description=what,
+        )
+        per_case = table.groupby("case")["dice"].mean().reindex(validation.table["case"])
+        dice = per_case.to_numpy()
+        codes = self.groups.codes(validation.table)
+        by_group = {
+            label: float(np.nanmean(dice[codes == code]))
+            for code, label in enumerate(self.groups.labels)
+        }
+        return Candidate(epoch, float(np.nanmean(dice)), by_group)
+
+    def _bar(self, loader: DataLoader[Any], label: str) -> Iterator[TrainBatch]:
+        bar: Iterator[TrainBatch] = tqdm(loader, label, disable=not self.progress, leave=False)
+        return bar
+
+
+class _Collate:
+    """Cases to a batch, in the loader's own process."""
+
+    def __init__(self, spec: HostSpec, codes: Mapping[str, int]) -> None:
+        self.spec = spec
+        self.codes = codes
+
+    def __call__(self, cases: Sequence[Case]) -> TrainBatch:
+        inputs = prepare(cases, self.spec, torch.device("cpu"))
+        grid = inputs.images.shape[2:]
+        masks = [
+            to_grid(case.mask, frame, grid)
+            for case, frame in zip(cases, inputs.frames, strict=True)
+            if case.mask is not None
+        ]
+        groups = torch.tensor([self.codes[case.key] for case in cases])
+        return TrainBatch(inputs, torch.stack(masks), groups)
+
+
+def _largest_inside(inputs: Inputs) -> tuple[slice, ...]:
+    """Return the part of the grid that some image of the batch covers: padding is not trained on."""
+    sizes = np.max([frame.inside for frame in inputs.frames], axis=0)
+    return (slice(None), slice(None), *(slice(0, int(size)) for size in sizes))
+
+
+def _snapshot(modules: Sequence[nn.Module]) -> list[dict[str, Tensor]]:
+    return [copy.deepcopy(module.state_dict()) for module in modules]
+
+
+def _count(modules: Sequence[nn.Module]) -> int:
+    return sum(value.numel() for module in modules for value in module.parameters())
+
+
+def _counts(groups: Groups, cohort: Cohort) -> dict[str, int]:
+    codes = groups.codes(cohort.table)
+    counts = {label: int((codes == code).sum()) for code, label in enumerate(groups.labels)}
+    return {**counts, "unknown": int((codes == UNKNOWN).sum())}

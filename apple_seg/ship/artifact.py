@@ -1,0 +1,320 @@
+"""One small file that leaves: perturbers, where they sit, and which host they belong to."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from apple_seg.errors import ArtifactError, HostMismatchError
+from apple_seg.host import (
+    Example,
+    HostSpec,
+    PerturbedSegmentor,
+    Segment,
+    Site,
+    fingerprint,
+    wrap,
+)
+from apple_seg.perturb.perturbers import build_perturber, describe_perturber
+
+FORMAT = 1
+_HEADER = "apple_seg"
+_COARSE = 16
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What a perturber file says of itself."""
+
+    format: int
+    sites: tuple[Site, ...]
+    perturbers: tuple[Mapping[str, Any], ...]
+    strength: float
+    fingerprint: str
+    """Of the host's weights; see `host/fingerprint.py`."""
+
+    host_class: str
+    spec: Mapping[str, Any] | None
+    """How the host is used in deployment: `HostSpec.identity()`."""
+
+    versions: Mapping[str, str]
+    cohort: str | None
+    """Digest of the cases that were fitted on."""
+
+    record: Mapping[str, Any]
+    """The fit, and the numbers of the audit where there was one."""
+
+    example_shape: tuple[int, ...]
+    digest: str
+    """SHA-256 of the tensors."""
+
+
+def save(
+    segmentor: PerturbedSegmentor,
+    path: str | Path,
+    *,
+    spec: HostSpec | None = None,
+    cohort: str | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the perturbers of `segmentor` to one `.safetensors` file; no weight of the host.
+
+    Inference with them needs no attribute. The file is written under a temporary name and renamed.
+
+    Args:
+        segmentor: A wrapped host, with the perturbers of a fit.
+        path: Where to.
+        spec: How the host is used; `attach` then refuses another use.
+        cohort: `Cohort.digest()` of the cases fitted on.
+        record: What to remember of fit and audit, as plain values.
+
+    Raises:
+        TypeError: A perturber cannot be rebuilt from a file, the identity for one.
+    """
+    from safetensors.torch import save as to_bytes
+
+    described = [describe_perturber(module) for module in segmentor.perturbers]
+    tensors = _payload(segmentor)
+    example = segmentor.example
+    header = {
+        "format": FORMAT,
+        "sites": [asdict(site) for site in segmentor.sites],
+        "perturbers": described,
+        "strength": segmentor.strength,
+        "fingerprint": fingerprint(segmentor.host),
+        "host_class": _class_of(segmentor.host),
+        "spec": None if spec is None else spec.identity(),
+        "versions": _versions(),
+        "cohort": cohort,
+        "record": dict(record or {}),
+        "example_shape": list(example.shape) if example else [],
+        "digest": _digest(tensors),
+    }
+    content = to_bytes(tensors, metadata={_HEADER: json.dumps(header)})
+    write_atomically(Path(path), content)
+
+
+def read_artifact(path: str | Path) -> tuple[Artifact, dict[str, Tensor]]:
+    """Read a perturber file and check that no bit of its tensors has changed.
+
+    Raises:
+        ArtifactError: The file is missing, truncated, damaged, or none of ours.
+    """
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            header = (opened.metadata() or {}).get(_HEADER)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise ArtifactError(f"{path} cannot be read as a perturber file: {error}") from error
+    if header is None:
+        raise ArtifactError(f"{path} was not written by apple_seg.save: it has no header of ours")
+    said: dict[str, Any] = json.loads(header)
+    if said.get("format") != FORMAT:
+        raise ArtifactError(
+            f"{path} has format {said.get('format')}, this version of apple_seg reads {FORMAT}"
+        )
+    if _digest(tensors) != said["digest"]:
+        raise ArtifactError(f"{path} is damaged: its tensors are not the ones that were saved")
+    said["sites"] = tuple(
+        Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"]
+    )
+    for name in ("perturbers", "example_shape"):
+        said[name] = tuple(said[name])
+    return Artifact(**said), tensors
+
+
+def attach(
+    host: nn.Module,
+    path: str | Path,
+    *,
+    spec: HostSpec | None = None,
+    segment: Segment | None = None,
+    strict: bool = True,
+) -> PerturbedSegmentor:
+    """Hook the perturbers saved at `path` into the host they were fitted for.
+
+    Needs torch, numpy and safetensors only. No attribute of any patient is needed.
+
+    Args:
+        host: The host, with the weights it was deployed with.
+        path: What `save` wrote.
+        spec: How you use the host; compared with how it was used in the fit.
+        segment: How to run a host that no adapter knows.
+        strict: Whether to refuse another host, another use, or other outputs. Damage is
+            always refused.
+
+    Raises:
+        ArtifactError: The file is damaged.
+        HostMismatchError: The host's weights, its use, or what comes out are not the same.
+        SiteError: The host does not have these sites.
+    """
+    artifact, tensors = read_artifact(path)
+    if strict:
+        _check_host(host, artifact, path)
+        _check_spec(spec, artifact, path)
+    perturbers = [build_perturber(one) for one in artifact.perturbers]
+    for place, perturber in enumerate(perturbers):
+        _load(perturber, _below(tensors, f"perturbers.{place}."), path)
+    prompts = _below(tensors, "probe.prompts.")
+    segmentor = wrap(
+        host,
+        _spread(tensors["probe.images"], artifact.example_shape).to(_device(host)),
+        sites=artifact.sites,
+        segment=segment,
+        prompts={name: value.to(_device(host)) for name, value in prompts.items()},
+    )
+    try:
+        segmentor.install([perturber.requires_grad_(False) for perturber in perturbers])
+        segmentor.strength = artifact.strength
+        segmentor.eval()
+        if strict:
+            _check_outputs(segmentor, tensors, path)
+    except BaseException:
+        segmentor.detach()
+        raise
+    return segmentor
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: under a temporary name beside it, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _payload(segmentor: PerturbedSegmentor) -> dict[str, Tensor]:
+    """Return the perturbers' weights, a coarse probe input, and what the host made of it."""
+    tensors = {
+        f"perturbers.{place}.{name}": value.detach().cpu().contiguous()
+        for place, module in enumerate(segmentor.perturbers)
+        for name, value in module.state_dict().items()
+    }
+    if segmentor.example is None:
+        raise ArtifactError("this segmentor was not made by wrap(): it has no example to prove on")
+    tensors["probe.images"] = _coarse_noise(segmentor.example.shape)
+    for name, value in segmentor.example.prompts.items():
+        tensors[f"probe.prompts.{name}"] = value.detach().cpu().contiguous()
+    deployed, perturbed = _probe(segmentor, segmentor.example, tensors["probe.images"])
+    return {**tensors, "probe.deployed": deployed, "probe.perturbed": perturbed}
+
+
+def _probe(
+    segmentor: PerturbedSegmentor, example: Example, coarse: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the coarse logits of the probe input, as deployed and perturbed."""
+    device = _device(segmentor.host)
+    images = _spread(coarse, example.shape).to(device)
+    prompts = {name: value.to(device) for name, value in example.prompts.items()}
+    perturbed = segmentor.predict(images, **prompts)
+    with segmentor.disabled():
+        deployed = segmentor.predict(images, **prompts)
+    return _coarsen(deployed), _coarsen(perturbed)
+
+
+def _coarse_noise(shape: tuple[int, ...]) -> Tensor:
+    """Return noise (1, C, *coarse), no larger than 16 cells a side: a probe is stored, so small."""
+    cells = [min(_COARSE, size) for size in shape[2:]]
+    return torch.randn(1, shape[1], *cells, generator=torch.Generator().manual_seed(0))
+
+
+def _spread(coarse: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return functional.interpolate(coarse, tuple(shape[2:]), mode="nearest")
+
+
+def _coarsen(logits: Tensor) -> Tensor:
+    pools = {3: functional.adaptive_avg_pool1d, 4: functional.adaptive_avg_pool2d}
+    pool = pools.get(logits.ndim, functional.adaptive_avg_pool3d)
+    cells = [min(_COARSE, size) for size in logits.shape[2:]]
+    return pool(logits.float().cpu(), cells).contiguous()  # type: ignore[arg-type]
+
+
+def _check_host(host: nn.Module, artifact: Artifact, path: str | Path) -> None:
+    if (actual := fingerprint(host)) != artifact.fingerprint:
+        raise HostMismatchError(
+            f"{path} belongs to a {artifact.host_class} with fingerprint "
+            f"{artifact.fingerprint[:16]}, this {_class_of(host)} has {actual[:16]}. Load the "
+            "weights it was fitted on, or pass strict=False if you know better"
+        )
+
+
+def _check_spec(spec: HostSpec | None, artifact: Artifact, path: str | Path) -> None:
+    if spec is None or artifact.spec is None:
+        return
+    used, here = dict(artifact.spec), json.loads(json.dumps(spec.identity()))
+    differing = sorted(key for key in used | here if used.get(key) != here.get(key))
+    if differing:
+        said = "; ".join(f"{key} was {used.get(key)}, is {here.get(key)}" for key in differing)
+        raise HostMismatchError(f"{path} was fitted for another use of this host: {said}")
+
+
+def _check_outputs(
+    segmentor: PerturbedSegmentor, tensors: Mapping[str, Tensor], path: str | Path
+) -> None:
+    """Compare outputs on the stored probe within a tolerance: last bits differ by processor."""
+    if segmentor.example is None:
+        raise ArtifactError("this segmentor was not made by wrap()")
+    found = _probe(segmentor, segmentor.example, tensors["probe.images"])
+    stored = (tensors["probe.deployed"], tensors["probe.perturbed"])
+    for name, here, there in zip(("as deployed", "perturbed"), found, stored, strict=True):
+        scale = float(there.abs().max().clamp_min(1.0))
+        off = float((here - there).abs().max()) / scale
+        if not off <= _TOLERANCE:
+            raise HostMismatchError(
+                f"the host's output {name} on the probe of {path} is off by {off:.2g} of its "
+                f"scale, more than {_TOLERANCE}: the weights are the same, the code is not"
+            )
+
+
+def _load(perturber: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:
+    try:
+        perturber.load_state_dict(dict(weights), strict=True)
+    except RuntimeError as error:
+        raise ArtifactError(f"{path} does not hold the perturber it describes: {error}") from error
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _device(host: nn.Module) -> torch.device:
+    return next(host.parameters()).device
+
+
+def _class_of(host: nn.Module) -> str:
+    return f"{type(host).__module__}.{type(host).__qualname__}"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "apple-seg": version("apple-seg"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
