@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from apple_seg.host import Site
 from torch import Tensor, nn
+
+from apple_seg.host import Site
 
 SIZE = 64
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from torch import Tensor, nn
+
 from apple_seg.errors import SiteError
 from apple_seg.host import Site
-from torch import Tensor, nn
 
 _NESTED = {"UNet", "AttentionUnet"}
 

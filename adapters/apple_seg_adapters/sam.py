@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from apple_seg.host import Site
 from torch import Tensor
 from torch.nn import functional
+
+from apple_seg.host import Site
 
 
 def sites(host: Any) -> list[Site]:

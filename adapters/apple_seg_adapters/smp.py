@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from apple_seg.host import Site
 from torch import Tensor
+
+from apple_seg.host import Site
 
 
 def sites(host: Any) -> list[Site]:

@@ -35,7 +35,7 @@ class Fault(NamedTuple):
 class Manifest:
     """Where the cases are listed and what the columns mean: the `[cohort]` table."""
 
-    root: Path
+    root: Path | str
     """Folder, zip, or folder inside a zip, that the paths in the manifest are relative to."""
 
     manifest: str = "cases.csv"
@@ -71,7 +71,7 @@ class Manifest:
             ManifestError: Columns are missing, a case stands twice, a file is missing, or a
                 cluster is in two splits; all faults at once, with their rows.
         """
-        return self.read_from(open_source(self.root))
+        return self.read_from(open_source(Path(self.root)))
 
     def read_from(self, source: Source) -> Cohort:
         """Return the cohort that lies in `source`, whatever the root says; see `read`."""
@@ -87,7 +87,7 @@ class Manifest:
         Raises:
             ManifestError: See `read` and `check`.
         """
-        source = open_source(self.root)
+        source = open_source(Path(self.root))
         table, faults = self._read_table(source)
         cohort = Cohort(table, source, dict(self.classes))
         missing = list(_missing_files(table, source))
@@ -149,7 +149,7 @@ class Manifest:
         below = sorted(found for found in source.names() if found.endswith(f"/{name}"))
         if below:
             folder = below[0].removesuffix(f"/{name}")
-            message += f"; there is {below[0]}: name the root {self.root / folder}"
+            message += f"; there is {below[0]}: name the root {Path(self.root) / folder}"
         raise ManifestError(message)
 
 

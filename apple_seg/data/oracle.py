@@ -35,8 +35,8 @@ class Counts(NamedTuple):
 def nearest_counts(truth: int, room: int, dice: float) -> Counts:
     """Return the counts whose Dice is nearest to `dice`, for `truth` voxels and `room` around.
 
-    The error falls with the square of the truth's size, to about 1e-5 at 200 voxels; within
-    1 / truth of Dice 0 and 1, where counts are far apart, it is up to 1 / (4 truth).
+    The error is about 1e-5 at 250 voxels; next to 0, 1 and other simple fractions, where counts
+    are far apart, it is up to 1 / (4 truth).
     """
     predicted = np.arange(min(truth + room, 3 * truth) + 1)
     overlap = np.rint(dice * (truth + predicted) / 2).astype(np.int64)

@@ -148,7 +148,7 @@ def _decode_nifti(content: bytes) -> Volume:
     columns = [*axes, *sorted({0, 1, 2} - {*axes}), 3]
     return Volume(
         array,
-        spacing if all(np.isfinite(spacing)) and min(spacing) > 0 else None,
+        spacing,
         channels_last=array.ndim > len(axes),
         affine=np.diag([unit, unit, unit, 1.0]) @ image.affine[:, columns],
     )

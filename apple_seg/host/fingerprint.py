@@ -33,7 +33,7 @@ def fingerprint(host: nn.Module) -> str:
 def _place(value: Tensor) -> _Place:
     return (
         value.untyped_storage().data_ptr(),
-        value.storage_offset(),
+        int(value.storage_offset()),
         tuple(value.shape),
         value.stride(),
         value.dtype,
@@ -42,4 +42,4 @@ def _place(value: Tensor) -> _Place:
 
 def _hash(value: Tensor) -> str:
     plain = value.detach().cpu().contiguous().flatten()
-    return hashlib.sha256(plain.view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(plain.view(torch.uint8).numpy().data).hexdigest()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from apple_seg.errors import HostError
+from apple_seg.host.site import submodule
 from apple_seg.host.taps import Tap
 
 
@@ -61,8 +62,8 @@ def is_compiled(module: nn.Module) -> bool:
     return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
 
 
-def forget_compiled(host: nn.Module) -> None:
-    """Drop compiled code, which would go on ignoring (or running) the hooks it was compiled with."""
+def forget_compiled() -> None:
+    """Drop compiled code, which would go on with the hooks that it was compiled with."""
     dynamo = sys.modules.get("torch._dynamo")
     if dynamo is not None:
         dynamo.reset()
@@ -84,10 +85,10 @@ def refuse_scripted(host: nn.Module, path: str) -> None:
     Raises:
         HostError: `path` or one of its parents is TorchScript.
     """
-    parts = path.split(".") if path else []
-    for depth in range(len(parts) + 1):
+    parts = path.split(".")
+    for depth in range(1, len(parts) + 1):
         parent = ".".join(parts[:depth])
-        if isinstance(host.get_submodule(parent), torch.jit.ScriptModule):
+        if isinstance(submodule(host, parent), torch.jit.ScriptModule):
             raise HostError(
                 f"{parent} is TorchScript and runs no Python hooks; "
                 "build it from its source, or name a site outside it"

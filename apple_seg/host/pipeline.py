@@ -200,10 +200,7 @@ def _prompts(
         return {}
     drawn = torch.stack([_prompt(case, spec) for case in cases])
     scale = torch.tensor(
-        [
-            [frame.inside[1] / frame.native[1], frame.inside[0] / frame.native[0]]
-            for frame in frames
-        ]
+        [[frame.inside[1] / frame.native[1], frame.inside[0] / frame.native[0]] for frame in frames]
     )
     if spec.kind == "box":
         return {"boxes": drawn * scale.repeat(1, 2)}

@@ -119,7 +119,7 @@ def _did_not_fire(host: nn.Module, tap: Tap, run: Callable[[], Tensor]) -> str:
 
     near = sorted(dict.fromkeys(fired), key=lambda name: (-shared(name), name.count(".")))
     return (
-        f"{tap.site} was not run by {type(host).__name__}: its module is there, but it is iterated, "
+        f"{tap.site} was not run by {type(host).__name__}: its module is there, but is iterated, "
         "traced, or called by a method other than forward. The nearest modules that are run: "
         + ", ".join(near[:8] or ["none"])
     )

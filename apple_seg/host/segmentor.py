@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from apple_seg.errors import HostError
 from apple_seg.host.adapters import Segment, choose_sites, find_adapter, run_host
-from apple_seg.host.frozen import HostState, forget_compiled, find_tap, unwrap
+from apple_seg.host.frozen import HostState, find_tap, forget_compiled, refuse_scripted, unwrap
 from apple_seg.host.proof import LatentShape, prove
 from apple_seg.host.site import Site
 from apple_seg.host.taps import Dial, Tap
@@ -55,7 +55,7 @@ class PerturbedSegmentor(nn.Module):
         except BaseException:
             self.detach()
             raise
-        forget_compiled(self.host)
+        forget_compiled()
 
     def forward(self, images: Tensor, **prompts: Any) -> Segmentation:
         """Segment images (N, C, *spatial), keeping the latents for an objective."""
@@ -76,7 +76,9 @@ class PerturbedSegmentor(nn.Module):
             ValueError: There are more or fewer perturbers than sites.
         """
         if len(perturbers) != len(self._taps):
-            raise ValueError(f"{len(self._taps)} sites need as many perturbers, got {len(perturbers)}")
+            raise ValueError(
+                f"{len(self._taps)} sites need as many perturbers, got {len(perturbers)}"
+            )
         self.perturbers = nn.ModuleList(perturbers)
         for tap, perturber in zip(self._taps, perturbers, strict=True):
             tap.perturber = perturber
@@ -102,7 +104,7 @@ class PerturbedSegmentor(nn.Module):
             self._dial.enabled = before
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of the perturbers; the host stays in eval mode, its statistics as they are."""
+        """Set the mode of the perturbers; the host stays in eval mode, its statistics fixed."""
         super().train(mode)
         self.host.eval()
         return self
@@ -112,7 +114,7 @@ class PerturbedSegmentor(nn.Module):
         for tap in self._taps:
             tap.detach()
         self._found.restore()
-        forget_compiled(self.host)
+        forget_compiled()
         return self.host
 
     @contextmanager
@@ -166,6 +168,8 @@ def wrap(
     if find_tap(host) is not None:
         raise HostError(f"this {type(host).__name__} is wrapped already; detach() it first")
     chosen = choose_sites(host, sites)
+    for site in chosen:
+        refuse_scripted(host, site.module)
     segmentor = PerturbedSegmentor(host, chosen, segment or _segment_of(host, sites))
     example_prompts = dict(prompts or {})
     try:

@@ -98,6 +98,9 @@ class HostSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the factory."""
 
+    none: tuple[str, ...] = ()
+    """Arguments that are None, which TOML cannot say: `none = ["encoder_weights"]`."""
+
     checkpoint: Path | None = None
     """File with all of its weights; None where the factory loads them."""
 
@@ -121,7 +124,7 @@ class HostSpec:
         """
         factory = _import(self.factory)
         try:
-            host = factory(**self.arguments)
+            host = factory(**self.arguments, **dict.fromkeys(self.none))
         except TypeError as error:
             raise ConfigError(f"{self.factory} does not take these arguments: {error}") from error
         if not isinstance(host, nn.Module):

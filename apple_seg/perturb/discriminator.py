@@ -34,7 +34,7 @@ class Discriminator(nn.Module):
 
 
 def pool(latents: Sequence[Tensor]) -> Tensor:
-    """Return each channel's mean and standard deviation over cells, (N, 2 * channels of all sites)."""
+    """Return each channel's mean and standard deviation over cells, (N, 2 * all channels)."""
     parts = []
     for latent in latents:
         cells = latent.float().flatten(2)

@@ -145,7 +145,7 @@ class SumOfObjectives:
 
 
 def fairness_loss(guesses: Tensor, groups: Tensor, *, entropy_weight: float) -> Tensor:
-    """Return `-CE - entropy_weight * H` of guesses (N, A) about groups (N,), averaged over cases."""
+    """Return `-CE - entropy_weight * H` of guesses (N, A) at groups (N,), a mean over cases."""
     log_p = guesses.log_softmax(-1)
     entropy = -(log_p.exp() * log_p).sum(-1).mean()
     return -functional.cross_entropy(guesses, groups) - entropy_weight * entropy
@@ -153,8 +153,7 @@ def fairness_loss(guesses: Tensor, groups: Tensor, *, entropy_weight: float) -> 
 
 def _dice(probabilities: Tensor, masks: Tensor) -> Tensor:
     """Return the Dice loss of each case (N,), averaged over classes."""
-    from monai.losses import DiceLoss
+    from monai.losses.dice import DiceLoss
 
     loss: Tensor = DiceLoss(reduction="none")(probabilities, masks)
     return loss.flatten(1).mean(1)
-

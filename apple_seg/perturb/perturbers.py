@@ -60,9 +60,9 @@ class ResidualPerturber(nn.Module):
         for layer in self.bottleneck:
             hidden = hidden + layer(hidden)
         for layer, size in zip(self.decoder, (sizes[2], sizes[1]), strict=True):
+            hidden = layer(hidden)
             if hidden.shape[2:] != size:
                 hidden = nn.functional.interpolate(hidden, size, mode="nearest")
-            hidden = layer(hidden)
         perturbation: Tensor = self.last(hidden)
         return latent + perturbation
 

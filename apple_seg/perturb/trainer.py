@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -319,9 +319,8 @@ class _Fit:
         }
         return Candidate(epoch, float(np.nanmean(dice)), by_group)
 
-    def _bar(self, loader: DataLoader[Any], label: str) -> Iterator[TrainBatch]:
-        bar: Iterator[TrainBatch] = tqdm(loader, label, disable=not self.progress, leave=False)
-        return bar
+    def _bar(self, loader: DataLoader[Any], label: str) -> Iterable[TrainBatch]:
+        return tqdm(loader, label, disable=not self.progress, leave=False)
 
 
 class _Collate:
@@ -344,7 +343,7 @@ class _Collate:
 
 
 def _largest_inside(inputs: Inputs) -> tuple[slice, ...]:
-    """Return the part of the grid that some image of the batch covers: padding is not trained on."""
+    """Return the part of the grid that some image covers: padding is not trained on."""
     sizes = np.max([frame.inside for frame in inputs.frames], axis=0)
     return (slice(None), slice(None), *(slice(0, int(size)) for size in sizes))
 

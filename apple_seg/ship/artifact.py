@@ -127,9 +127,7 @@ def read_artifact(path: str | Path) -> tuple[Artifact, dict[str, Tensor]]:
         )
     if _digest(tensors) != said["digest"]:
         raise ArtifactError(f"{path} is damaged: its tensors are not the ones that were saved")
-    said["sites"] = tuple(
-        Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"]
-    )
+    said["sites"] = tuple(Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"])
     for name in ("perturbers", "example_shape"):
         said[name] = tuple(said[name])
     return Artifact(**said), tensors
@@ -300,7 +298,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from tqdm import tqdm
+
 from apple_seg.config import read_experiment
 from apple_seg.data import Cohort
 from apple_seg.host import HostSpec, find_adapter, prepare, to_grid
 from apple_seg.perturb import SegmentationObjective
-from torch import Tensor
-from tqdm import tqdm
 
 
 def main() -> None:
@@ -154,7 +155,9 @@ def _flip_boxes(boxes: Tensor, axis: int, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def dice(host: Any, segment: Any, held: dict[str, Tensor], channels: list[int], device: Any) -> float:
+def dice(
+    host: Any, segment: Any, held: dict[str, Tensor], channels: list[int], device: Any
+) -> float:
     """Return the mean Dice on the host's own grid, thresholded at 0; to pick an epoch by."""
     scores = []
     for rows in torch.arange(len(held["images"])).split(32):

@@ -5,11 +5,12 @@ from importlib.metadata import entry_points
 
 import pytest
 import torch
+from torch import nn
+
 from apple_seg.errors import AdapterNotFoundError, SiteError
 from apple_seg.host import Site, find_adapter, fingerprint, wrap
 from apple_seg.perturb import ResidualPerturber
 from hosts import CASES, ToyHost
-from torch import nn
 
 
 @pytest.fixture(params=CASES, ids=str)
@@ -132,7 +133,7 @@ def test_failing_wrap_leaves_the_host_as_it_was_found(case, host, site):
 
 
 def test_skips_leave_the_deeper_encoder_clean(case, host):
-    """Perturbing all skips changes no bit of the latent at the bottleneck; with `through` it may."""
+    """Perturbing all skips changes no bit of the bottleneck's latent; with `through` it may."""
     segmentor = wrapped(case, host)
     if case.sites == 1:
         return

@@ -1,0 +1,215 @@
+"""The command line: every command reads one experiment file."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from apple_seg.errors import AppleSegError, MissingExtraError
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+except ModuleNotFoundError as missing:  # the library alone, as production has it
+    sys.exit(f"error: the command line needs {missing.name}: pip install 'apple-seg[workbench]'")
+
+app = typer.Typer(
+    name="apple-seg",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Measure and lower a deployed segmentor's Dice gaps between groups, its weights untouched."
+    "\n\nOrder of work: [bold]sites[/] (where can it be perturbed?), [bold]audit[/] (is there a "
+    "gap?), [bold]fit[/] (train and validation splits only), [bold]compare[/] (the test split, "
+    "once), [bold]attach[/] (in production). [bold]demo[/] does it all on planted images."
+    "\n\nExperiment files: benchmarks/experiments/*.toml, and the one that demo writes.",
+)
+console = Console()
+
+ExperimentFile = Annotated[
+    Path, typer.Argument(help="TOML file with host, cohort, groups and method.", show_default=False)
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="TABLE.KEY=VALUE",
+        help="Change one value of the file, e.g. --set fit.epochs=10. Repeatable.",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Perturber = Annotated[
+    Path | None,
+    typer.Option("--perturber", help="The file; by default the one in the output folder."),
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of the images and of the training.")] = 0,
+) -> None:
+    """Plant a gap, train a host that has it, fit a perturber, compare: about two minutes.
+
+    Writes a cohort of drawn images, a host checkpoint and an experiment file, then does what
+    [bold]fit[/] and [bold]compare[/] do.
+    """
+    from apple_seg.demo import run_demo
+
+    written = run_demo(out, seed=seed, say=console.print)
+    console.print(written.result)
+    _list_files(written.files)
+
+
+@app.command()
+def sites(experiment: ExperimentFile, set_: Overrides = []) -> None:  # noqa: B006
+    """List where the host can be perturbed, and how much each site matters to its masks.
+
+    Influence is measured: the mean Dice that up to 64 validation cases lose when the latent at
+    a site is replaced by its mean over cells. Where it is near zero, the mask does not listen, and
+    nothing is to be gained there.
+    """
+    from apple_seg.audit.influence import survey
+    from apple_seg.workflow import checked, perturber_shares, pipeline_of, wrapped
+
+    loaded = _read(experiment, set_)
+    cohort = checked(loaded, [loaded.splits.validation], progress=True)
+    cases = cohort.split(loaded.splits.validation)
+    with wrapped(loaded, cases, sites="all") as segmentor:
+        rows = survey(pipeline_of(loaded, segmentor, cases), cases)
+        shares = perturber_shares(segmentor, loaded.method.perturber)
+    table = Table("site", "channels", "cells", "stays clean", "perturber / host", "Dice lost")
+    for row, share in zip(rows, shares, strict=True):
+        cells = " x ".join(map(str, row.cells))
+        clean = ", ".join(row.clean) or "-"
+        table.add_row(
+            row.site, str(row.channels), cells, clean, f"{share:.0%}", f"{row.influence:.3f}"
+        )
+    console.print(table)
+
+
+@app.command()
+def audit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
+    """Audit the host as deployed: is there a difference between the groups?"""
+    from apple_seg.workflow import audit_experiment
+
+    _print(audit_experiment(_read(experiment, set_), progress=not quiet))
+
+
+@app.command()
+def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
+    """Fit perturbers for the host, on the fit split; the epoch is chosen on the validation split.
+
+    The host's weights stay as they are. The audit split is not read.
+    """
+    from apple_seg.workflow import fit_experiment
+
+    written = fit_experiment(_read(experiment, set_), progress=not quiet)
+    console.print(_fit_table(written.result))
+    if written.result.selected.epoch == 0:
+        console.print(
+            "[bold]The identity was chosen[/]: no epoch was better for the worst group "
+            "without costing another more than the margin. The file changes nothing."
+        )
+    _list_files(written.files)
+
+
+@app.command()
+def compare(
+    experiment: ExperimentFile,
+    perturber: Perturber = None,
+    set_: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Audit host and perturbed host on the same cases of the audit split, and say what changed."""
+    from apple_seg.workflow import compare_experiment
+
+    _print(compare_experiment(_read(experiment, set_), perturber, progress=not quiet))
+
+
+@app.command()
+def attach(
+    experiment: ExperimentFile,
+    perturber: Perturber = None,
+    set_: Overrides = [],  # noqa: B006
+    check: Annotated[
+        bool, typer.Option("--check", help="Attach here and now, and prove it.")
+    ] = False,
+) -> None:
+    """Show how to attach the perturbers in production; with --check, do it and detach again.
+
+    The check builds the host from its own checkpoint and compares fingerprint, use and outputs.
+    """
+    from apple_seg.workflow import attach_experiment, perturber_of
+
+    loaded = _read(experiment, set_)
+    path = perturber_of(loaded, perturber)
+    if not check:
+        console.print(
+            "import apple_seg\n\n"
+            f"host = ...  # your {loaded.host.factory}, with its own weights\n"
+            f'segmentor = apple_seg.attach(host, "{path}")\n'
+            "logits = host(images)  # perturbed, until segmentor.detach()",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    segmentor = attach_experiment(loaded, path)
+    names = ", ".join(map(str, segmentor.sites))
+    segmentor.detach()
+    console.print(
+        f"[bold green]attached[/] to {type(segmentor.host).__name__} at {names}: fingerprint, use "
+        "and outputs are those of the fit. Detached again.",
+        soft_wrap=True,
+    )
+
+
+def main() -> None:
+    """Run the command line; errors that we raise on purpose end in one line and status 1."""
+    try:
+        app()
+    except MissingExtraError as error:
+        sys.exit(f"error: {error}")
+    except AppleSegError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _read(path: Path, overrides: list[str]) -> Any:
+    from apple_seg.config import read_experiment
+
+    return read_experiment(path, overrides)
+
+
+def _print(written: Any) -> None:
+    console.print(written.result)
+    _list_files(written.files)
+
+
+def _list_files(files: tuple[Path, ...]) -> None:
+    for path in files:
+        console.print(f"wrote {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _fit_table(result: Any) -> Table:
+    labels = list(result.selected.by_group)
+    table = Table("epoch", "overall", *labels, title="Dice on validation", title_justify="left")
+    for one in result.candidates:
+        chosen = one.epoch == result.selected.epoch
+        name = "host" if one.epoch == 0 else str(one.epoch)
+        values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
+        table.add_row(name + (" *" if chosen else ""), *values, style="bold" if chosen else None)
+    table.caption = f"* kept, by the rule '{result.settings.selection}'"
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What the commands do, as functions of one experiment."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apple_seg.audit import Audit, Comparison
+from apple_seg.audit import audit as run_audit
+from apple_seg.audit import compare as run_comparison
+from apple_seg.config import Experiment
+from apple_seg.data import Cohort
+from apple_seg.errors import ConfigError
+from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
+from apple_seg.perturb import FitResult, build_perturber, fit
+from apple_seg.ship import attach, read_artifact, save
+
+PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
+"""Names of the results in an experiment's output folder."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A result and the files that it was written to."""
+
+    result: Any
+    files: tuple[Path, ...]
+
+
+@contextmanager
+def wrapped(
+    experiment: Experiment, cohort: Cohort, sites: Any = None
+) -> Iterator[PerturbedSegmentor]:
+    """Build the host, wrap it at its sites, and take every hook off again at the end."""
+    host = experiment.host.build(experiment.device)
+    inputs = prepare([cohort[0]], experiment.host, torch.device(experiment.device))
+    segmentor = wrap(
+        host,
+        inputs.images,
+        sites=sites or experiment.method.sites,
+        segment=experiment.host.segment_function(),
+        prompts=inputs.prompts,
+    )
+    try:
+        yield segmentor
+    finally:
+        segmentor.detach()
+
+
+def pipeline_of(experiment: Experiment, segmentor: PerturbedSegmentor, cohort: Cohort) -> Pipeline:
+    """Return the host as it is deployed, for the cohort's classes."""
+    return Pipeline(segmentor, experiment.host, list(cohort.classes))
+
+
+def perturber_shares(segmentor: PerturbedSegmentor, perturber: str) -> list[float]:
+    """Return the size of a perturber at each site, as a share of the host's parameters."""
+    size = sum(value.numel() for value in segmentor.host.parameters())
+    made = [
+        build_perturber({"name": perturber, "channels": one.channels, "cells": one.cells})
+        for one in segmentor.shapes
+    ]
+    return [sum(value.numel() for value in module.parameters()) / size for module in made]
+
+
+def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
+    """Fit the perturbers on the fit split, choose on the validation split, and save them."""
+    splits = experiment.splits
+    cohort = checked(experiment, [splits.fit, splits.validation], progress=progress)
+    train, validation = cohort.split(splits.fit), cohort.split(splits.validation)
+    with wrapped(experiment, cohort) as segmentor:
+        result: FitResult = fit(
+            pipeline_of(experiment, segmentor, cohort),
+            train=train,
+            validation=validation,
+            groups=experiment.groups,
+            method=experiment.method,
+            settings=experiment.fit,
+            progress=progress,
+        )
+        files = (experiment.output / PERTURBER, experiment.output / FIT)
+        record = {"fit": result.to_dict()}
+        save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
+    write_json(files[1], result.to_dict())
+    return Written(result, files)
+
+
+def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
+    """Audit the host as deployed on the audit split; no perturber takes part."""
+    cohort = checked(experiment, [experiment.splits.audit], progress=progress)
+    cases = cohort.split(experiment.splits.audit)
+    with wrapped(experiment, cases) as segmentor:
+        result: Audit = run_audit(
+            pipeline_of(experiment, segmentor, cases).deployed,
+            cases,
+            experiment.groups,
+            settings=experiment.audit,
+            caveats=caveats(experiment),
+            progress=progress,
+        )
+        return Written(result, _write(result, experiment.output / AUDIT))
+
+
+def compare_experiment(
+    experiment: Experiment, perturber: Path | None = None, *, progress: bool = True
+) -> Written:
+    """Audit the host and the perturbed host on the same cases of the audit split.
+
+    The numbers are added to the perturber file.
+    """
+    path = perturber_of(experiment, perturber)
+    cohort = checked(experiment, [experiment.splits.audit], progress=progress)
+    cases = cohort.split(experiment.splits.audit)
+    artifact, _ = read_artifact(path)
+    segmentor = attach_experiment(experiment, path)
+    try:
+        pipeline = pipeline_of(experiment, segmentor, cases)
+        result: Comparison = run_comparison(
+            pipeline.deployed,
+            pipeline,
+            cases,
+            experiment.groups,
+            settings=experiment.audit,
+            caveats=caveats(experiment),
+            progress=progress,
+        )
+        files = _write(result, experiment.output / COMPARISON)
+        record = {**artifact.record, "audit": result.to_dict()}
+        save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
+    finally:
+        segmentor.detach()
+    return Written(result, (*files, path))
+
+
+def attach_experiment(experiment: Experiment, perturber: Path | None = None) -> PerturbedSegmentor:
+    """Build the host from its own checkpoint and attach the perturbers, as production would."""
+    host = experiment.host.build(experiment.device)
+    return attach(
+        host,
+        perturber_of(experiment, perturber),
+        spec=experiment.host,
+        segment=experiment.host.segment_function(),
+    )
+
+
+def perturber_of(experiment: Experiment, perturber: Path | None) -> Path:
+    """Return the perturber file that is meant.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    path = perturber or experiment.output / PERTURBER
+    if not path.is_file():
+        raise ConfigError(f"no perturber at {path}; run `apple-seg fit` first, or name the file")
+    return path
+
+
+def checked(experiment: Experiment, splits: Sequence[str], *, progress: bool) -> Cohort:
+    """Read the manifest and look at every case of these splits before work starts."""
+    return experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
+
+
+def caveats(experiment: Experiment) -> tuple[str, ...]:
+    """Return what a reader must know: the experiment's own words, and ground-truth prompts."""
+    prompt = experiment.host.prompt
+    if not prompt.from_truth:
+        return experiment.caveats
+    return (
+        *experiment.caveats,
+        f"Ground-truth prompt: the {prompt.kind} that the host is given comes from the true mask "
+        f"(jitter {prompt.jitter:g}, seed {prompt.seed}), the same before and after.",
+    )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write strict JSON, whole or not at all."""
+    from apple_seg.ship.artifact import write_atomically
+
+    text = json.dumps(content, indent=1, allow_nan=False, default=str)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _write(result: Audit | Comparison, stem: Path) -> tuple[Path, ...]:
+    """Write JSON, the per-case CSV and the HTML report beside each other."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    json_, csv, html = (stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html"))
+    result.to_json(json_)
+    result.to_csv(csv)
+    result.to_html(html)
+    return json_, csv, html

@@ -1,0 +1,241 @@
+"""Fit and audit an experiment's methods over seeds, and write one result file a method.
+
+    python -m benchmarks.run fit benchmarks/experiments/ham10000-unet.toml --fit-cases 2000
+    python -m benchmarks.run audit benchmarks/experiments/ham10000-unet.toml --fit-cases 2000
+
+`fit` reads the train and validation splits only. `audit` scores the perturbers that `fit` left
+on the test split. What is done already is skipped, so that both can be stopped and started again.
+"""
+
+import argparse
+import itertools
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from apple_seg.audit import compare_scores
+from apple_seg.config import Experiment, read_experiment
+from apple_seg.data import Cohort
+from apple_seg.errors import AppleSegError
+from apple_seg.host import Pipeline, fingerprint
+from apple_seg.measure import Predict, score
+from apple_seg.perturb import fit
+from apple_seg.ship import attach, read_artifact, save
+from apple_seg.workflow import caveats, pipeline_of, wrapped, write_json
+
+RESULTS = Path(__file__).parent / "results"
+SCENARIO = "as-deployed"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One method at its sites, fitted with several seeds."""
+
+    experiment: Experiment
+    seeds: tuple[int, ...]
+    fit_cases: int | None
+    audit_cases: int | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its perturbers and scores are kept; not committed."""
+        method = self.experiment.method
+        cases = self.fit_cases or "all"
+        return self.experiment.output / f"{method.name}-{method.sites}-{cases}"
+
+    def perturber(self, seed: int) -> Path:
+        """Return the file of one seed's perturbers."""
+        return self.folder / f"seed-{seed}.safetensors"
+
+    def scores(self, seed: int) -> Path:
+        """Return the file of one seed's per-case scores."""
+        return self.folder / f"seed-{seed}-{self.audit_cases or 'all'}.csv"
+
+
+def main() -> None:
+    """Parse the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["fit", "audit"])
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("--methods", nargs="+", default=["apple", "segmentation-only"])
+    parser.add_argument("--sites", nargs="+", default=["bottleneck"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--fit-cases", type=int, help="fit on so many cases, drawn with seed 0")
+    parser.add_argument("--audit-cases", type=int, help="audit so many, drawn with seed 0")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    options = parser.parse_args()
+    experiment = read_experiment(options.experiment, options.overrides)
+    act = fit_task if options.action == "fit" else audit_task
+    for task in tasks(experiment, options):
+        print(f"{options.action}: {options.experiment.stem}, {task.experiment.method}", flush=True)
+        act(task, options.experiment.stem)
+
+
+def tasks(experiment: Experiment, options: Any) -> Iterator[Task]:
+    """Yield a task a method and set of sites."""
+    for name, sites in itertools.product(options.methods, options.sites):
+        method = replace(experiment.method, name=name, sites=sites)
+        chosen = replace(experiment, method=method)
+        yield Task(chosen, tuple(options.seeds), options.fit_cases, options.audit_cases)
+
+
+def fit_task(task: Task, _name: str) -> None:
+    """Fit every seed that is not fitted yet."""
+    experiment = task.experiment
+    cohort = experiment.cohort.read()
+    train = some(cohort.split(experiment.splits.fit), task.fit_cases)
+    validation = cohort.split(experiment.splits.validation)
+    for seed in task.seeds:
+        if task.perturber(seed).is_file():
+            continue
+        with wrapped(experiment, train) as segmentor:
+            result = fit(
+                pipeline_of(experiment, segmentor, train),
+                train=train,
+                validation=validation,
+                groups=experiment.groups,
+                method=experiment.method,
+                settings=replace(experiment.fit, seed=seed),
+            )
+            record = {"fit": result.to_dict()}
+            path = task.perturber(seed)
+            save(segmentor, path, spec=experiment.host, cohort=train.digest(), record=record)
+        print(f"  seed {seed}: {result.selected}", flush=True)
+
+
+def audit_task(task: Task, name: str) -> None:
+    """Score every seed's perturbers on the audit split and write the result file."""
+    experiment = task.experiment
+    cases = some(experiment.cohort.read().split(experiment.splits.audit), task.audit_cases)
+    host = host_scores(task, cases)
+    tables = [seed_scores(task, seed, cases) for seed in task.seeds]
+    records = [read_artifact(task.perturber(seed))[0].record["fit"] for seed in task.seeds]
+    method = experiment.method
+    result = {
+        "set": name.partition("-")[0],
+        "host": name.partition("-")[2],
+        "method": str(method),
+        "attribute": experiment.groups.attribute,
+        "scenario": SCENARIO,
+        "n_fit": records[0]["n_fit"],
+        "seeds": list(task.seeds),
+        "run": describe_run(task),
+        "fit": records,
+        "audit": audit_block(task, host, tables, cases),
+    }
+    stem = f"{result['host']}-{method.name}-{method.sites}-{experiment.groups.attribute}"
+    path = RESULTS / str(result["set"]) / f"{stem}-{SCENARIO}-{result['n_fit']}.json"
+    write_json(path, result)
+    print(f"  wrote {path}", flush=True)
+
+
+def audit_block(
+    task: Task, host: pd.DataFrame, tables: Sequence[pd.DataFrame], cases: Cohort
+) -> dict[str, Any]:
+    """Compare each seed, and the mean of each case's scores over seeds, with the host."""
+    experiment = task.experiment
+
+    def compared(table: pd.DataFrame) -> dict[str, Any]:
+        comparison = compare_scores(
+            host,
+            table,
+            cases,
+            experiment.groups,
+            settings=experiment.audit,
+            caveats=caveats(experiment),
+        )
+        return comparison.to_dict()
+
+    by_seed = [compared(table) for table in tables]
+    return {**compared(mean_of(tables)), "by_seed": by_seed}
+
+
+def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return each case's scores averaged over seeds."""
+    keys = ["case", "cluster", "class"]
+    stacked = pd.concat(tables)
+    return stacked.groupby(keys, sort=False).mean().reset_index()
+
+
+def host_scores(task: Task, cases: Cohort) -> pd.DataFrame:
+    """Return the deployed host's scores, once for all methods."""
+    path = task.folder.parent / f"host-{task.audit_cases or 'all'}.csv"
+    if not path.is_file():
+        with wrapped(task.experiment, cases) as segmentor:
+            pipeline = pipeline_of(task.experiment, segmentor, cases)
+            write_scores(path, pipeline.deployed, cases)
+    return read_scores(path)
+
+
+def seed_scores(task: Task, seed: int, cases: Cohort) -> pd.DataFrame:
+    """Return the scores with one seed's perturbers, attached as production would."""
+    path = task.scores(seed)
+    if not path.is_file():
+        spec = task.experiment.host
+        segmentor = attach(spec.build(task.experiment.device), task.perturber(seed), spec=spec)
+        write_scores(path, Pipeline(segmentor, spec, list(cases.classes)), cases)
+    return read_scores(path)
+
+
+def write_scores(path: Path, predict: Predict, cases: Cohort) -> None:
+    """Score and store."""
+    table = score(predict, cases)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    table.to_csv(temporary, index=False)
+    temporary.replace(path)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read what `write_scores` stored."""
+    text = dict.fromkeys(("case", "cluster", "class"), "string")
+    return pd.read_csv(path, dtype=text)
+
+
+def some(cohort: Cohort, cases: int | None) -> Cohort:
+    """Return so many cases of a cohort, drawn with seed 0; all where `cases` is None."""
+    order = np.random.default_rng(0).permutation(cohort.table.index.to_numpy())
+    return cohort if cases is None else cohort.take(order[:cases])
+
+
+def describe_run(task: Task) -> dict[str, Any]:
+    """Say what made this result."""
+    spec = task.experiment.host
+    return {
+        "commit": commit(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "host_fingerprint": fingerprint(spec.build()),
+        "host_spec": spec.identity(),
+    }
+
+
+def commit() -> str:
+    """Return the commit that this ran on, with a + where files had changed since."""
+    where = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(where), *arguments], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "../apple_seg")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AppleSegError as error:
+        raise SystemExit(f"error: {error}") from error
