@@ -42,7 +42,7 @@ class Experiment:
     audit: AuditSettings = field(default_factory=AuditSettings)
 
     output: Path = Path("runs")
-    """Folder that results are written to."""
+    """Folder that results are written to, relative to the file."""
 
     device: str = "cpu"
 
@@ -111,6 +111,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
 
 def _resolve(tables: dict[str, Any], folder: Path) -> None:
     """Make the paths of the file absolute."""
+    tables.setdefault("output", "runs")
     places = [
         (tables.get("host"), "checkpoint"),
         (tables.get("cohort"), "root"),

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from apple_seg.data import UNKNOWN, Case, Cohort, Groups
-from apple_seg.errors import FitError, GroupError
+from apple_seg.errors import ConfigError, FitError, GroupError
 from apple_seg.host import HostSpec, Inputs, PerturbedSegmentor, Pipeline, prepare, to_grid
 from apple_seg.measure import score
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
@@ -32,6 +32,7 @@ class FitSettings:
     epochs: int = 5
     batch_size: int = 32
     learning_rate: float = 1e-3
+    """Of the perturbers at the start; it falls to zero along a cosine."""
 
     selection: str = "worst-group"
     """Which epoch is kept, by validation; see `perturb/selection.py`."""
@@ -44,13 +45,13 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
-            raise FitError(
+            raise ConfigError(
                 "a fit needs 1 epoch, a batch of 2 and a positive learning rate at least; got "
                 f"epochs={self.epochs}, batch_size={self.batch_size}, "
                 f"learning_rate={self.learning_rate}"
             )
         if self.selection not in RULES:
-            raise FitError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
+            raise ConfigError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,12 +187,14 @@ class _Fit:
             [value for module in recipe.perturbers for value in module.parameters()],
             self.settings.learning_rate,
         )
+        loader = self._loader(train)
+        steps = self.settings.epochs * len(loader)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         candidates = [self._validate(validation, 0)]
         weights = [_snapshot(recipe.perturbers)]
         losses = []
-        loader = self._loader(train)
         for epoch in range(1, self.settings.epochs + 1):
-            losses.append(self._train_epoch(loader, recipe, optimizer, epoch))
+            losses.append(self._train_epoch(loader, recipe, schedule, epoch))
             candidates.append(self._validate(validation, epoch))
             weights.append(_snapshot(recipe.perturbers))
         selected = RULES[self.settings.selection](candidates, self.settings.margin)
@@ -245,14 +248,16 @@ class _Fit:
         self,
         loader: DataLoader[Any],
         recipe: Recipe,
-        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
         epoch: int,
     ) -> dict[str, float]:
         self.segmentor.train()
         sums: dict[str, list[float]] = {}
         label = f"epoch {epoch}/{self.settings.epochs}"
         for step, batch in enumerate(self._bar(loader, label)):
-            terms = self._step(batch, recipe, optimizer, first=epoch == 1 and step == 0)
+            first = epoch == 1 and step == 0
+            terms = self._step(batch, recipe, schedule.optimizer, first=first)
+            schedule.step()
             for name, value in terms.items():
                 sums.setdefault(name, []).append(value)
         self.segmentor.eval()
@@ -276,6 +281,11 @@ class _Fit:
             latents,
             batch.groups.to(device),
         )
+        if not raw.requires_grad:
+            raise FitError(
+                "no gradient reaches the host's output: it runs its decoder without gradients, as "
+                "a predictor does; pass segment=, or name [host] segment"
+            )
         observed = recipe.objective.observe(outcome)
         terms = recipe.objective(outcome)
         loss: Tensor = torch.stack(list(terms.values())).sum()
@@ -295,8 +305,8 @@ class _Fit:
             gradients = [value.grad for value in perturber.parameters() if value.grad is not None]
             if not any(bool(gradient.any()) for gradient in gradients):
                 raise FitError(
-                    f"no gradient reaches the perturber at {site}: the host detaches its latent "
-                    "or runs its decoder without gradients; pass segment="
+                    f"no gradient reaches the perturber at {site}: the host detaches this latent "
+                    "on its way to the output; leave the site out"
                 )
 
     def _validate(self, validation: Cohort, epoch: int) -> Candidate:

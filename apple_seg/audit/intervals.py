@@ -1,0 +1,172 @@
+"""Intervals of group means and their differences that know which cases share a patient.
+
+CR2, the "bias-reduced linearisation" sandwich with Satterthwaite degrees of freedom (Bell and
+McCaffrey 2002; Pustejovsky and Tipton 2018, J. Bus. Econ. Stat. 36:672), under the working model
+of independent errors of equal variance. For means of groups everything is closed:
+
+with n_g cases in group g, n_ig of them in cluster i, and s_ig the sum of their residuals,
+    s~_ig = s_ig / sqrt(1 - n_ig / n_g)
+    Var(c'm) = sum_i (sum_g c_g s~_ig / n_g)^2
+    df = tr(G)^2 / tr(G G),  G = diag(d) - B B',
+    a_ig = c_g / (n_g sqrt(1 - n_ig / n_g)),  d_i = sum_g a_ig^2 n_ig,  B_ig = a_ig n_ig / sqrt(n_g).
+
+A cluster may have cases in several groups. Where every cluster is one case, two groups give
+Welch's t but for the degrees of freedom, which weigh the groups as if their variances were equal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+POWER = 0.8
+"""Of the minimum detectable value."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with what is known of it; NaN where it cannot be known."""
+
+    value: float
+    low: float
+    high: float
+    se: float
+    df: float
+    confidence: float
+    n_cases: int
+    n_clusters: int
+    minimum_detectable: float
+    """The true value that would be told from 0 with 80 % power, two-sided at `confidence`:
+    (t_{1 - alpha/2} + t_{0.8}) se."""
+
+    bootstrap_low: float = float("nan")
+    bootstrap_high: float = float("nan")
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval at all."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies on one side of 0, by more than rounding."""
+        return self.known and (self.low > _ROUNDING or self.high < -_ROUNDING)
+
+    def at(self, confidence: float) -> "Estimate":
+        """Return the same estimate at another confidence, without its bootstrap."""
+        return _estimate(
+            self.value, self.se, self.df, confidence, n=(self.n_cases, self.n_clusters)
+        )
+
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class ClusterSums:
+    """Values summed within the cells of clusters and groups: all that the formulas need."""
+
+    counts: NDArray[np.int64]
+    """(A,) cases a group."""
+
+    means: Floats
+    """(A,) group means; NaN where a group has no case."""
+
+    cluster: NDArray[np.int64]
+    """(J,) cluster of each cell that has a case, as 0 .. I - 1."""
+
+    group: NDArray[np.int64]
+    """(J,) group of each cell."""
+
+    size: NDArray[np.int64]
+    """(J,) cases in each cell."""
+
+    total: Floats
+    """(J,) sum of the values of each cell."""
+
+    @property
+    def clusters_by_group(self) -> NDArray[np.int64]:
+        """(A,) clusters that have a case in the group."""
+        return np.bincount(self.group, minlength=len(self.counts))
+
+
+def sum_clusters(
+    values: NDArray[Any], *, groups: NDArray[Any], clusters: NDArray[Any], n_groups: int
+) -> ClusterSums:
+    """Sum values (N,) within clusters and groups.
+
+    Cases with a NaN value or a negative group code are left out.
+    """
+    kept = np.isfinite(values) & (groups >= 0)
+    values, groups = np.asarray(values, dtype=float)[kept], groups[kept].astype(np.int64)
+    names, cluster = np.unique(clusters[kept], return_inverse=True)
+    del names
+    cells, cell = np.unique(cluster.astype(np.int64) * n_groups + groups, return_inverse=True)
+    counts = np.bincount(groups, minlength=n_groups)
+    # About the mean of all: a constant then sums to what it should, exactly.
+    centre = values.mean() if len(values) else 0.0
+    total = np.bincount(cell, weights=values - centre, minlength=len(cells))
+    by_group = np.bincount(cells % n_groups, weights=total, minlength=n_groups)
+    size = np.bincount(cell, minlength=len(cells))
+    with np.errstate(invalid="ignore"):
+        means = np.where(counts > 0, by_group / np.maximum(counts, 1) + centre, np.nan)
+    return ClusterSums(counts, means, cells // n_groups, cells % n_groups, size, total + centre * size)
+
+
+def contrast(sums: ClusterSums, weights: Sequence[float], *, confidence: float) -> Estimate:
+    """Estimate a contrast of group means, `weights @ means`.
+
+    Where a group with a weight has no case, or one cluster only, there is no interval.
+
+    Args:
+        sums: Of `sum_clusters`.
+        weights: (A,) of the groups; those with weight 0 play no part.
+        confidence: Of the interval, two-sided.
+    """
+    c = np.asarray(weights, dtype=float)
+    used = c != 0
+    mine = used[sums.group]
+    cluster, group, size = sums.cluster[mine], sums.group[mine], sums.size[mine]
+    n = (int(sums.counts[used].sum()), len(np.unique(cluster)))
+    value = float(c[used] @ sums.means[used])
+    if (sums.clusters_by_group[used] < 2).any():
+        return _estimate(value, float("nan"), float("nan"), confidence, n=n)
+    cases = sums.counts[group]
+    residual = sums.total[mine] - size * sums.means[group]
+    # (J,) of A_i X_i M c, equal for all cases of a cell.
+    a = c[group] / (cases * np.sqrt(1 - size / cases))
+    _, place = np.unique(cluster, return_inverse=True)
+    variance = float((np.bincount(place, weights=a * residual) ** 2).sum())
+    d = np.bincount(place, weights=a**2 * size)
+    b = np.zeros((len(d), len(c)))
+    b[place, group] = a * size / np.sqrt(cases)
+    own = (b**2).sum(axis=1)
+    trace = d.sum() - own.sum()
+    squared = (d**2).sum() - 2 * (d * own).sum() + ((b.T @ b) ** 2).sum()
+    return _estimate(value, float(np.sqrt(variance)), float(trace**2 / squared), confidence, n=n)
+
+
+def _estimate(
+    value: float, se: float, df: float, confidence: float, *, n: tuple[int, int]
+) -> Estimate:
+    if np.isfinite(se):
+        reach = float(student.ppf((1 + confidence) / 2, df)) * se
+        detectable = reach + float(student.ppf(POWER, df)) * se
+    else:
+        reach = detectable = float("nan")
+    return Estimate(
+        value=value,
+        low=value - reach,
+        high=value + reach,
+        se=se,
+        df=df,
+        confidence=confidence,
+        n_cases=n[0],
+        n_clusters=n[1],
+        minimum_detectable=detectable,
+    )

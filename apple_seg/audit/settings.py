@@ -1,0 +1,73 @@
+"""What an audit is to do, declared before it runs."""
+
+from dataclasses import dataclass
+
+from apple_seg.errors import ConfigError
+from apple_seg.measure import DEFAULT_METRICS, DEFAULT_TOLERANCE, METRICS, POLICIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """The `[audit]` table."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - where the experiment file is read
+
+    metric: str = "dice"
+    """What verdicts are taken on: an overlap, so that more is better."""
+
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    """What else is reported; `metric` always is."""
+
+    margin: float = 0.01
+    """How much of `metric` a group may lose at most."""
+
+    difference_margin: float = 0.05
+    """The difference between groups that these cases should be able to show."""
+
+    confidence: float = 0.95
+    """Of all intervals, two-sided."""
+
+    resamples: int = 2000
+    """Of the bootstrap that stands beside the t interval; 0 leaves it out."""
+
+    seed: int = 0
+    """Of the bootstrap."""
+
+    policy: str = "skip"
+    """What a score is where a mask is empty; a key of `apple_seg.measure.POLICIES`."""
+
+    tolerance: float = DEFAULT_TOLERANCE
+    """Of the NSD: in mm, or in pixels where a case has no spacing."""
+
+    batch_size: int = 16
+    """Cases in memory at once."""
+
+    gallery: int = 3
+    """Pictures of each kind and group in the report; 0 for none."""
+
+    def __post_init__(self) -> None:
+        foreign = [name for name in (self.metric, *self.metrics) if name not in METRICS]
+        if foreign:
+            raise ConfigError(f"no metric {foreign[0]!r}; known are: {', '.join(METRICS)}")
+        if not METRICS[self.metric].overlap:
+            overlaps = ", ".join(name for name, metric in METRICS.items() if metric.overlap)
+            raise ConfigError(f"verdicts are taken on one of {overlaps}, not on {self.metric!r}")
+        if self.policy not in POLICIES:
+            raise ConfigError(f"no policy {self.policy!r}; known are: {', '.join(POLICIES)}")
+        if not (0.5 <= self.confidence < 1 and self.margin > 0 and self.difference_margin > 0):
+            raise ConfigError(
+                "confidence goes from 0.5 to below 1, and margins are positive; got "
+                f"confidence={self.confidence}, margin={self.margin}, "
+                f"difference_margin={self.difference_margin}"
+            )
+        if self.resamples < 0 or self.batch_size < 1 or self.gallery < 0:
+            raise ConfigError(
+                "resamples and gallery are 0 at least, batch_size is 1 at least; got "
+                f"resamples={self.resamples}, gallery={self.gallery}, "
+                f"batch_size={self.batch_size}"
+            )
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """All metrics of the report, the one of the verdicts first."""
+        return tuple(dict.fromkeys((self.metric, *self.metrics)))
