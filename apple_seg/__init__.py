@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         PromptSpec,
         Site,
         fingerprint,
+        prepare,
         wrap,
     )
     from apple_seg.perturb import FitResult, FitSettings, MethodSpec, fit
@@ -51,6 +52,7 @@ __all__ = [
     "compare",
     "fingerprint",
     "fit",
+    "prepare",
     "read_artifact",
     "read_experiment",
     "save",
@@ -63,7 +65,7 @@ _ROOMS = {
     "data": ("Case", "Cohort", "Groups", "Manifest", "check"),
     "host": (
         *("HostSpec", "InputSpec", "OutputSpec", "PerturbedSegmentor", "Pipeline", "PromptSpec"),
-        *("Site", "fingerprint", "wrap"),
+        *("Site", "fingerprint", "prepare", "wrap"),
     ),
     "perturb": ("FitResult", "FitSettings", "MethodSpec", "fit"),
     "ship": ("Artifact", "attach", "read_artifact", "save"),

@@ -103,12 +103,8 @@ class _Means:
         self, values: Floats, codes: NDArray[np.int64], design: Design, n_groups: int
     ) -> None:
         self.confidence = design.confidence
-        self.sums = sum_clusters(
-            values, groups=codes, clusters=design.clusters, n_groups=n_groups
-        )
-        self.resampled = resample_means(
-            self.sums, resamples=design.resamples, seed=design.seed
-        )
+        self.sums = sum_clusters(values, groups=codes, clusters=design.clusters, n_groups=n_groups)
+        self.resampled = resample_means(self.sums, resamples=design.resamples, seed=design.seed)
 
     def estimate(self, weights: Floats) -> Estimate:
         """Return a contrast of the means with both its intervals."""

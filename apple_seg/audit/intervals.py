@@ -115,7 +115,9 @@ def sum_clusters(
     size = np.bincount(cell, minlength=len(cells))
     with np.errstate(invalid="ignore"):
         means = np.where(counts > 0, by_group / np.maximum(counts, 1) + centre, np.nan)
-    return ClusterSums(counts, means, cells // n_groups, cells % n_groups, size, total + centre * size)
+    return ClusterSums(
+        counts, means, cells // n_groups, cells % n_groups, size, total + centre * size
+    )
 
 
 def contrast(sums: ClusterSums, weights: Sequence[float], *, confidence: float) -> Estimate:

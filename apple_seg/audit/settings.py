@@ -10,7 +10,7 @@ from apple_seg.measure import DEFAULT_METRICS, DEFAULT_TOLERANCE, METRICS, POLIC
 class AuditSettings:
     """The `[audit]` table."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - where the experiment file is read
+    __pydantic_config__ = {"extra": "forbid"}
 
     metric: str = "dice"
     """What verdicts are taken on: an overlap, so that more is better."""

@@ -111,7 +111,7 @@ class Pipeline:
         return next(self.segmentor.host.parameters()).device
 
 
-def prepare(cases: Sequence[Sample], spec: HostSpec, device: torch.device) -> Inputs:
+def prepare(cases: Sequence[Sample], spec: HostSpec, device: torch.device | str = "cpu") -> Inputs:
     """Preprocess cases to one batch.
 
     Raises:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from apple_seg.errors import ArtifactError, HostMismatchError
 from apple_seg.host import (
@@ -25,11 +24,10 @@ from apple_seg.host import (
     wrap,
 )
 from apple_seg.perturb.perturbers import build_perturber, describe_perturber
+from apple_seg.ship.probe import Probe, compare_probes, enlarge, run_probe, take_probe
 
 FORMAT = 1
 _HEADER = "apple_seg"
-_COARSE = 16
-_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +166,7 @@ def attach(
     prompts = _below(tensors, "probe.prompts.")
     segmentor = wrap(
         host,
-        _spread(tensors["probe.images"], artifact.example_shape).to(_device(host)),
+        enlarge(tensors["probe.images"], artifact.example_shape).to(_device(host)),
         sites=artifact.sites,
         segment=segment,
         prompts={name: value.to(_device(host)) for name, value in prompts.items()},
@@ -178,7 +176,9 @@ def attach(
         segmentor.strength = artifact.strength
         segmentor.eval()
         if strict:
-            _check_outputs(segmentor, tensors, path)
+            stored = Probe(*(tensors[f"probe.{name}"] for name in Probe._fields))
+            example = Example(artifact.example_shape, prompts)
+            compare_probes(run_probe(segmentor, example, stored.images), stored, str(path))
     except BaseException:
         segmentor.detach()
         raise
@@ -197,7 +197,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _payload(segmentor: PerturbedSegmentor) -> dict[str, Tensor]:
-    """Return the perturbers' weights, a coarse probe input, and what the host made of it."""
+    """Return the perturbers' weights, and a probe with what host and perturbers made of it."""
     tensors = {
         f"perturbers.{place}.{name}": value.detach().cpu().contiguous()
         for place, module in enumerate(segmentor.perturbers)
@@ -205,41 +205,10 @@ def _payload(segmentor: PerturbedSegmentor) -> dict[str, Tensor]:
     }
     if segmentor.example is None:
         raise ArtifactError("this segmentor was not made by wrap(): it has no example to prove on")
-    tensors["probe.images"] = _coarse_noise(segmentor.example.shape)
     for name, value in segmentor.example.prompts.items():
         tensors[f"probe.prompts.{name}"] = value.detach().cpu().contiguous()
-    deployed, perturbed = _probe(segmentor, segmentor.example, tensors["probe.images"])
-    return {**tensors, "probe.deployed": deployed, "probe.perturbed": perturbed}
-
-
-def _probe(
-    segmentor: PerturbedSegmentor, example: Example, coarse: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the coarse logits of the probe input, as deployed and perturbed."""
-    device = _device(segmentor.host)
-    images = _spread(coarse, example.shape).to(device)
-    prompts = {name: value.to(device) for name, value in example.prompts.items()}
-    perturbed = segmentor.predict(images, **prompts)
-    with segmentor.disabled():
-        deployed = segmentor.predict(images, **prompts)
-    return _coarsen(deployed), _coarsen(perturbed)
-
-
-def _coarse_noise(shape: tuple[int, ...]) -> Tensor:
-    """Return noise (1, C, *coarse), no larger than 16 cells a side: a probe is stored, so small."""
-    cells = [min(_COARSE, size) for size in shape[2:]]
-    return torch.randn(1, shape[1], *cells, generator=torch.Generator().manual_seed(0))
-
-
-def _spread(coarse: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return functional.interpolate(coarse, tuple(shape[2:]), mode="nearest")
-
-
-def _coarsen(logits: Tensor) -> Tensor:
-    pools = {3: functional.adaptive_avg_pool1d, 4: functional.adaptive_avg_pool2d}
-    pool = pools.get(logits.ndim, functional.adaptive_avg_pool3d)
-    cells = [min(_COARSE, size) for size in logits.shape[2:]]
-    return pool(logits.float().cpu(), cells).contiguous()  # type: ignore[arg-type]
+    probe = take_probe(segmentor, segmentor.example)
+    return {**tensors, **{f"probe.{name}": value for name, value in probe._asdict().items()}}
 
 
 def _check_host(host: nn.Module, artifact: Artifact, path: str | Path) -> None:
@@ -259,24 +228,6 @@ def _check_spec(spec: HostSpec | None, artifact: Artifact, path: str | Path) -> 
     if differing:
         said = "; ".join(f"{key} was {used.get(key)}, is {here.get(key)}" for key in differing)
         raise HostMismatchError(f"{path} was fitted for another use of this host: {said}")
-
-
-def _check_outputs(
-    segmentor: PerturbedSegmentor, tensors: Mapping[str, Tensor], path: str | Path
-) -> None:
-    """Compare outputs on the stored probe within a tolerance: last bits differ by processor."""
-    if segmentor.example is None:
-        raise ArtifactError("this segmentor was not made by wrap()")
-    found = _probe(segmentor, segmentor.example, tensors["probe.images"])
-    stored = (tensors["probe.deployed"], tensors["probe.perturbed"])
-    for name, here, there in zip(("as deployed", "perturbed"), found, stored, strict=True):
-        scale = float(there.abs().max().clamp_min(1.0))
-        off = float((here - there).abs().max()) / scale
-        if not off <= _TOLERANCE:
-            raise HostMismatchError(
-                f"the host's output {name} on the probe of {path} is off by {off:.2g} of its "
-                f"scale, more than {_TOLERANCE}: the weights are the same, the code is not"
-            )
 
 
 def _load(perturber: nn.Module, weights: Mapping[str, Tensor], path: str | Path) -> None:

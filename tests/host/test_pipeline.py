@@ -1,4 +1,4 @@
-"""A pipeline uses a host as it is deployed: preprocessing, prompts, and masks on the native grid."""
+"""A pipeline uses a host as it is deployed: preprocessing, prompts, masks on the native grid."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -144,7 +144,7 @@ def test_probabilities_are_taken_back_to_logits():
 
 
 def test_class_without_channel_and_too_few_channels_are_refused():
-    with pytest.raises(ConfigError, match="no channel for vessel; .* knows"):
+    with pytest.raises(ConfigError, match=r"no channel for vessel; .* knows"):
         echo(OutputSpec(channels={"lesion": 0}), ["lesion", "vessel"])
     pipeline = echo(OutputSpec(channels={"lesion": 4}), ["lesion"])
     with pytest.raises(ConfigError, match="returns 2 channels, the classes need channel 4"):
@@ -210,9 +210,10 @@ def test_deployed_is_the_host_without_its_perturbers():
 
     class Drown(nn.Module):
         def forward(self, latent):
-            return latent * -100 - 1000 * segmentor.host.decoder.weight.sign()[0, :, 0, 0][
-                None, :, None, None
-            ]
+            return (
+                latent * -100
+                - 1000 * segmentor.host.decoder.weight.sign()[0, :, 0, 0][None, :, None, None]
+            )
 
     segmentor.install([Drown()])
     assert not pipeline([sample])[0].any()

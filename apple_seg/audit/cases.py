@@ -1,0 +1,144 @@
+"""Scores of classes to a table of cases, and two such tables to pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apple_seg.data import UNKNOWN, Groups
+from apple_seg.errors import CaseError
+
+SIZES = ("truth_size", "predicted_size")
+UNKNOWN_LABEL = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What a group consists of. Masks are counted by class: a case with two classes has two."""
+
+    cases: int
+    clusters: int
+    scored: int
+    """Cases whose score is no NaN."""
+
+    masks: int
+    truth_empty: int
+    prediction_empty: int
+    both_empty: int
+    """Among `truth_empty` and `prediction_empty`."""
+
+    misses: int
+    """The truth is there and the prediction is empty."""
+
+    false_positives: int
+    """The truth is empty and the prediction is not."""
+
+
+class Paired(NamedTuple):
+    """Scores of the same cases and classes in the same order."""
+
+    host: pd.DataFrame
+    perturbed: pd.DataFrame
+
+
+def per_case(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return a row a case: each metric's mean over the classes that have one, sizes summed."""
+    grouped = scores.groupby("case", sort=False)
+    table = grouped[["cluster"]].first()
+    for name in SIZES:
+        table[name] = grouped[name].sum()
+    for name in metrics:
+        table[name] = grouped[name].mean()
+    return table.reset_index()
+
+
+def group_codes(scores: pd.DataFrame, table: pd.DataFrame, groups: Groups) -> NDArray[np.int64]:
+    """Return the group code of each case of `scores`, in the order of their first rows.
+
+    Raises:
+        CaseError: The cases scored are not those of the table.
+    """
+    cases = pd.Index(scores["case"].drop_duplicates())
+    known = pd.Index(table["case"])
+    if known.has_duplicates:
+        raise CaseError(f"{known[known.duplicated()][0]}: stands twice in the table of cases")
+    _same(cases, known, "scores", "table of cases")
+    codes = pd.Series(groups.codes(table), index=known)
+    return codes.loc[cases].to_numpy()
+
+
+def pair(host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]) -> Paired:
+    """Put two tables of scores in the same order, and drop from both what only one has.
+
+    A score that is NaN in one becomes NaN in the other.
+
+    Raises:
+        CaseError: The tables do not hold the same cases, classes and true masks.
+    """
+    key = ["case", "class"]
+    left, right = host.set_index(key), perturbed.set_index(key)
+    for name, table in (("host", left), ("perturbed", right)):
+        if table.index.has_duplicates:
+            raise CaseError(f"{table.index[table.index.duplicated()][0]}: twice among the {name}'s")
+    _same(left.index, right.index, "host's scores", "perturbed host's scores")
+    right = right.loc[left.index]
+    if (other := left["truth_size"] != right["truth_size"]).any():
+        raise CaseError(f"{left.index[other][0]}: the two tables were scored against other masks")
+    left, right = left.copy(), right.copy()
+    for name in metrics:
+        lacking = left[name].isna() | right[name].isna()
+        left.loc[lacking, name] = right.loc[lacking, name] = np.nan
+    columns = host.columns.to_list()
+    return Paired(left.reset_index()[columns], right.reset_index()[columns])
+
+
+def count(
+    scores: pd.DataFrame,
+    cases: pd.DataFrame,
+    codes: NDArray[np.int64],
+    *,
+    labels: Sequence[str],
+    metric: str,
+) -> dict[str, Counts]:
+    """Count cases and empty masks by group, and of those in no group."""
+    code_of = dict(zip(cases["case"], codes, strict=True))
+    row_codes = scores["case"].map(code_of)
+    named = {**dict(enumerate(labels)), UNKNOWN: UNKNOWN_LABEL}
+    return {
+        label: _count(scores[row_codes == code], cases[codes == code], metric)
+        for code, label in named.items()
+    }
+
+
+def _count(scores: pd.DataFrame, cases: pd.DataFrame, metric: str) -> Counts:
+    no_truth, no_prediction = scores["truth_size"] == 0, scores["predicted_size"] == 0
+    return Counts(
+        cases=len(cases),
+        clusters=int(cases["cluster"].nunique()),
+        scored=int(cases[metric].notna().sum()),
+        masks=len(scores),
+        truth_empty=int(no_truth.sum()),
+        prediction_empty=int(no_prediction.sum()),
+        both_empty=int((no_truth & no_prediction).sum()),
+        misses=int((~no_truth & no_prediction).sum()),
+        false_positives=int((no_truth & ~no_prediction).sum()),
+    )
+
+
+def _same(left: pd.Index, right: pd.Index, left_name: str, right_name: str) -> None:
+    """Raise an error that names what only one side has."""
+    only_left, only_right = left.difference(right), right.difference(left)
+    if len(only_left) or len(only_right):
+        raise CaseError(
+            f"the {left_name} and the {right_name} do not hold the same cases: "
+            f"{len(only_left)} only in the {left_name} ({_few(only_left)}), "
+            f"{len(only_right)} only in the {right_name} ({_few(only_right)}); "
+            "score both on the same cohort"
+        )
+
+
+def _few(index: pd.Index) -> str:
+    return ", ".join(map(str, index[:3])) or "none"

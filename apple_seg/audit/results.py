@@ -1,0 +1,288 @@
+"""What an audit found: of one host, or of two on the same cases."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, RenderableType
+
+from apple_seg.audit.cases import Counts
+from apple_seg.audit.figures import Disaggregated
+from apple_seg.audit.files import plain, to_json, write_text
+from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.settings import AuditSettings
+from apple_seg.audit.verdicts import Followed, Judgement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A case with the contours of its masks."""
+
+    case: str
+    group: str
+    kind: str
+    """Why it is shown: `worst`, `most gained` or `most lost`."""
+
+    caption: str
+    png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audit:
+    """Per-case scores of one host, and what can be said of the groups."""
+
+    settings: AuditSettings
+    attribute: str
+    reference: str
+    """The group that differences are taken from: reference minus group."""
+
+    figures: Mapping[str, Disaggregated]
+    """By metric, then `truth_size` and `predicted_size` in voxels."""
+
+    by_class: Mapping[str, Disaggregated]
+    """The metric of the verdict, class by class; empty where there is one class only."""
+
+    policies: Mapping[str, Disaggregated]
+    """The metric of the verdict under each policy for empty masks."""
+
+    counts: Mapping[str, Counts]
+    """By group, and `unknown`."""
+
+    difference_verdict: Judgement
+    notes: tuple[str, ...]
+    caveats: tuple[str, ...]
+    cases: pd.DataFrame = field(repr=False)
+    """A row a case: `case`, `cluster`, `group`, sizes, then the metrics (means over classes)."""
+
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+
+    @property
+    def main(self) -> Disaggregated:
+        """The figures that the verdict is taken on."""
+        return self.figures[self.settings.metric]
+
+    @property
+    def overall(self) -> Estimate:
+        """The mean of all scored cases; never to be shown without the groups."""
+        return self.main.overall
+
+    @property
+    def by_group(self) -> Mapping[str, Estimate]:
+        """The mean of each group."""
+        return self.main.by_group
+
+    @property
+    def difference(self) -> Mapping[str, Estimate]:
+        """Reference minus group, for every other group."""
+        return self.main.difference
+
+    @property
+    def group_min(self) -> float:
+        """The lowest group mean."""
+        return self.main.group_min
+
+    @property
+    def group_max(self) -> float:
+        """The highest group mean."""
+        return self.main.group_max
+
+    @property
+    def worst_group(self) -> str | None:
+        """The group with the lowest mean."""
+        return self.main.worst_group
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table of cases."""
+        return self.cases.copy()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the cases and pictures as plain values; NaN is None."""
+        return {**_declared(self), **_block(self), "verdict": _verdict(self.difference_verdict)}
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """Return strict JSON, and write it where a path is given."""
+        return _written(to_json(self.to_dict()), path)
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write the table of cases."""
+        write_text(path, self.cases.to_csv(index=False))
+
+    def to_html(self, path: Path | str) -> None:
+        """Write a report of one file that needs no network."""
+        from apple_seg.audit.report import audit_html
+
+        write_text(path, audit_html(self))
+
+    def render(self, console: Console) -> None:
+        """Print what matters."""
+        console.print(self)
+
+    def __rich__(self) -> RenderableType:
+        from apple_seg.audit.terminal import audit_text
+
+        return audit_text(self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """A host and a perturbed host on the same cases."""
+
+    host: Audit
+    perturbed: Audit
+    changes: Mapping[str, Disaggregated]
+    """By metric, perturbed minus host, paired; then `predicted_size`."""
+
+    change_by_class: Mapping[str, Disaggregated]
+    change_policies: Mapping[str, Disaggregated]
+    """The change of the verdict's metric under each policy for empty masks."""
+
+    followed: Followed | None
+    """The difference that the change is judged by; None where there are no two groups."""
+
+    change_verdict: Judgement
+    notes: tuple[str, ...]
+    caveats: tuple[str, ...]
+    cases: pd.DataFrame = field(repr=False)
+    """A row a case: `case`, `cluster`, `group`, `truth_size`, then `host_`, `perturbed_` and
+    `change_` of each metric."""
+
+    pictures: tuple[Picture, ...] = field(default=(), repr=False)
+
+    @property
+    def settings(self) -> AuditSettings:
+        """What was declared."""
+        return self.host.settings
+
+    @property
+    def difference_verdict(self) -> Judgement:
+        """Whether the groups differ under the host as deployed."""
+        return self.host.difference_verdict
+
+    @property
+    def change(self) -> Disaggregated:
+        """The paired change that the verdict is taken on."""
+        return self.changes[self.settings.metric]
+
+    @property
+    def overall(self) -> Estimate:
+        """The mean change of all scored cases; never to be shown without the groups."""
+        return self.change.overall
+
+    @property
+    def by_group(self) -> Mapping[str, Estimate]:
+        """The mean change of each group."""
+        return self.change.by_group
+
+    @property
+    def difference(self) -> Mapping[str, Estimate]:
+        """The change of the reference minus that of each other group."""
+        return self.change.difference
+
+    @property
+    def group_min(self) -> float:
+        """The least mean change of a group."""
+        return self.change.group_min
+
+    @property
+    def group_max(self) -> float:
+        """The largest mean change of a group."""
+        return self.change.group_max
+
+    @property
+    def worst_group(self) -> str | None:
+        """The group with the lowest mean under the host."""
+        return self.host.worst_group
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table of cases."""
+        return self.cases.copy()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the cases and pictures as plain values; NaN is None."""
+        change = _figures(self.change) | {
+            "followed": plain(self.followed),
+            "metrics": {name: _figures(one) for name, one in self.changes.items()},
+            "by_class": {name: _figures(one) for name, one in self.change_by_class.items()},
+            "policies": {name: _figures(one) for name, one in self.change_policies.items()},
+        }
+        return {
+            **_declared(self.host),
+            "notes": list(self.notes),
+            "caveats": list(self.caveats),
+            "worst_group": self.worst_group,
+            "host": _block(self.host),
+            "perturbed": _block(self.perturbed),
+            "change": change,
+            "verdict": {
+                **_verdict(self.difference_verdict),
+                "difference_perturbed": str(self.perturbed.difference_verdict.answer),
+                "change": str(self.change_verdict.answer),
+                "change_definition": self.change_verdict.definition,
+                "change_reasons": list(self.change_verdict.reasons),
+            },
+        }
+
+    def to_json(self, path: Path | str | None = None) -> str:
+        """Return strict JSON, and write it where a path is given."""
+        return _written(to_json(self.to_dict()), path)
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write the table of cases."""
+        write_text(path, self.cases.to_csv(index=False))
+
+    def to_html(self, path: Path | str) -> None:
+        """Write a report of one file that needs no network."""
+        from apple_seg.audit.report import comparison_html
+
+        write_text(path, comparison_html(self))
+
+    def render(self, console: Console) -> None:
+        """Print what matters."""
+        console.print(self)
+
+    def __rich__(self) -> RenderableType:
+        from apple_seg.audit.terminal import comparison_text
+
+        return comparison_text(self)
+
+
+def _declared(audit: Audit) -> dict[str, Any]:
+    return {
+        "metric": audit.settings.metric,
+        "attribute": audit.attribute,
+        "reference": audit.reference,
+        "settings": plain(audit.settings),
+        "notes": list(audit.notes),
+        "caveats": list(audit.caveats),
+    }
+
+
+def _block(audit: Audit) -> dict[str, Any]:
+    return _figures(audit.main) | {
+        "metrics": {name: _figures(one) for name, one in audit.figures.items()},
+        "by_class": {name: _figures(one) for name, one in audit.by_class.items()},
+        "policies": {name: _figures(one) for name, one in audit.policies.items()},
+        "counts": plain(audit.counts),
+    }
+
+
+def _figures(figures: Disaggregated) -> dict[str, Any]:
+    content: dict[str, Any] = plain(figures)
+    extremes = {"group_min": figures.group_min, "group_max": figures.group_max}
+    return content | plain(extremes) | {"worst_group": figures.worst_group}
+
+
+def _verdict(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "difference": str(judgement.answer),
+        "difference_definition": judgement.definition,
+        "difference_reasons": list(judgement.reasons),
+    }
+
+
+def _written(text: str, path: Path | str | None) -> str:
+    if path is not None:
+        write_text(path, text)
+    return text

@@ -1,0 +1,200 @@
+"""What can be said: two answers, each defined in one sentence, with the numbers that decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from apple_seg.audit.figures import Disaggregated
+from apple_seg.audit.intervals import Estimate
+
+
+class Difference(StrEnum):
+    """Whether groups differ."""
+
+    PRESENT = "present"
+    NOT_SHOWN = "not shown"
+    NOT_ENOUGH = "not enough cases"
+
+
+class Change(StrEnum):
+    """What the perturber did."""
+
+    HARMED = "harmed"
+    NOT_ENOUGH = "not enough cases"
+    LEVELLED_DOWN = "levelled down"
+    IMPROVED = "improved"
+    NOT_DETECTED = "no detectable change"
+
+
+DEFINITIONS: Mapping[Difference | Change, str] = {
+    Difference.PRESENT: (
+        "The interval of the reference minus some group, at a confidence that allows for the "
+        "number of groups, does not contain 0."
+    ),
+    Difference.NOT_SHOWN: (
+        "No such interval excludes 0, and these cases would have shown a difference as large as "
+        "the declared margin in 80 % of such cohorts."
+    ),
+    Difference.NOT_ENOUGH: (
+        "No such interval excludes 0, but for some group these cases would miss a difference as "
+        "large as the declared margin too often."
+    ),
+    Change.HARMED: (
+        "Some group is worse by more than the declared margin, with an interval clear of the "
+        "margin; such a harm is said however few the cases are."
+    ),
+    Change.NOT_ENOUGH: (
+        "No harm is shown, but in some group the smallest change that these cases would show in "
+        "80 % of such cohorts is larger than the declared margin."
+    ),
+    Change.LEVELLED_DOWN: (
+        "The difference fell, with an interval clear of 0, and what the better group lost is the "
+        "larger part of the fall."
+    ),
+    Change.IMPROVED: (
+        "The host's worst group went up or its difference went down, with an interval clear of "
+        "0, and no other group can have lost as much as the declared margin."
+    ),
+    Change.NOT_DETECTED: (
+        "None of the above, though these cases would show a change as large as the declared margin."
+    ),
+}
+"""In each, the first that holds, in this order. DESIGN puts `not enough cases` before `harmed`;
+here a harm that is shown already is not hidden behind a lack of cases."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """An answer and why."""
+
+    answer: Difference | Change
+    reasons: tuple[str, ...]
+    """The numbers that decided."""
+
+    @property
+    def definition(self) -> str:
+        """What the answer means, in one sentence."""
+        return DEFINITIONS[self.answer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """The difference that a change is judged by, named by the host before the change is seen.
+
+    It is the reference minus the host's worst group; where the reference itself is the worst,
+    the host's best group minus the reference.
+    """
+
+    better: str
+    worse: str
+    host: Estimate
+    perturbed: Estimate
+    change: Estimate
+
+
+def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
+    """Say whether groups differ.
+
+    Each of the A - 1 intervals is taken at 1 - alpha / (A - 1) (Bonferroni): one of them excludes
+    0 in at most alpha of the cohorts without a difference. Holm's method would say `present` for
+    the same cohorts.
+    """
+    differences = figures.difference
+    decisive = {
+        label: found.at(_split(found.confidence, len(differences)))
+        for label, found in differences.items()
+    }
+    shown = {label: found for label, found in decisive.items() if found.excludes_zero}
+    if shown:
+        return Judgement(answer=Difference.PRESENT, reasons=_say("reference minus", shown))
+    reasons = _say("reference minus", decisive)
+    blind = {
+        label: found
+        for label, found in differences.items()
+        if not found.minimum_detectable <= margin
+    }
+    if blind or not differences:
+        return Judgement(
+            answer=Difference.NOT_ENOUGH,
+            reasons=(*reasons, *_say_detectable("difference from", blind, margin)),
+        )
+    return Judgement(answer=Difference.NOT_SHOWN, reasons=reasons)
+
+
+def judge_change(change: Disaggregated, followed: Followed | None, *, margin: float) -> Judgement:
+    """Say what a perturber did to the same cases.
+
+    Error rates: the host's worst group may be any of A, and the difference followed any of
+    2 (A - 1); each claim about one of them is one-sided at alpha / (3 A - 2). So `improved`,
+    which has these two routes, is said in at most alpha of the cohorts without a change, however
+    the worst group was found. That no other group lost as much as the margin must hold for all
+    of them at once, and takes no such correction.
+
+    Args:
+        change: Perturbed minus host, paired.
+        followed: The host's difference and what became of it; None where there are no two groups.
+        margin: What a group may lose at most.
+    """
+    groups = change.by_group
+    claims = {label: found.at(_claim(found, len(groups))) for label, found in groups.items()}
+    harmed = {label: found for label, found in claims.items() if found.high < -margin}
+    if harmed:
+        return Judgement(answer=Change.HARMED, reasons=_say("change of", harmed))
+    blind = {
+        label: found for label, found in groups.items() if not found.minimum_detectable <= margin
+    }
+    if blind or followed is None:
+        return Judgement(
+            answer=Change.NOT_ENOUGH, reasons=_say_detectable("change of", blind, margin)
+        )
+    gap = followed.change.at(_claim(followed.change, len(groups)))
+    worst, better = claims[followed.worse], claims[followed.better]
+    named = {f"{followed.better} minus {followed.worse}": gap}
+    fell = gap.excludes_zero and gap.value < 0
+    if fell and -better.value > worst.value:
+        reasons = (*_say("change of", named), *_say("change of", {followed.better: better}))
+        return Judgement(answer=Change.LEVELLED_DOWN, reasons=reasons)
+    rose = worst.excludes_zero and worst.value > 0
+    smaller = fell and abs(followed.perturbed.value) < abs(followed.host.value)
+    reasons = (*_say("change of", {followed.worse: worst}), *_say("change of", named))
+    losers = {
+        label: found
+        for label, found in groups.items()
+        if label != followed.worse and not found.low > -margin
+    }
+    if (rose or smaller) and not losers:
+        return Judgement(answer=Change.IMPROVED, reasons=reasons)
+    return Judgement(
+        answer=Change.NOT_DETECTED,
+        reasons=(*reasons, *_say("a loss beyond the margin is not excluded: change of", losers)),
+    )
+
+
+def _split(confidence: float, parts: int) -> float:
+    return 1 - (1 - confidence) / max(parts, 1)
+
+
+def _claim(found: Estimate, n_groups: int) -> float:
+    """Return the two-sided confidence of one-sided claims at alpha / (3 A - 2)."""
+    return 1 - 2 * (1 - found.confidence) / (3 * n_groups - 2)
+
+
+def _say(what: str, named: Mapping[str, Estimate]) -> tuple[str, ...]:
+    return tuple(
+        f"{what} {label}: {found.value:+.4f}, {100 * found.confidence:.4g} % interval "
+        f"[{found.low:+.4f}, {found.high:+.4f}], {found.n_cases} cases of {found.n_clusters} "
+        "clusters"
+        for label, found in named.items()
+    )
+
+
+def _say_detectable(what: str, named: Mapping[str, Estimate], margin: float) -> tuple[str, ...]:
+    return tuple(
+        f"{what} {label}: "
+        + (
+            f"the smallest detectable is {found.minimum_detectable:.4f}, the margin {margin:g}"
+            if found.known
+            else f"{found.n_cases} cases of {found.n_clusters} clusters give no interval"
+        )
+        for label, found in named.items()
+    )

@@ -1,0 +1,138 @@
+"""The commands, in processes of their own, on a small planted cohort."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from apple_seg.data.synthetic import Dermoscopy, write
+from apple_seg.host import HostSpec
+
+EXPERIMENT = """
+[host]
+factory = "monai.networks.nets:UNet"
+checkpoint = "host.pt"
+[host.arguments]
+spatial_dims = 2
+in_channels = 3
+out_channels = 1
+channels = [4, 8, 16]
+strides = [2, 2]
+[host.input]
+size = [32, 32]
+divide = 255.0
+[cohort]
+root = "cohort.zip"
+classes = { lesion = 255 }
+[groups]
+by = { group = ["A", "B"] }
+reference = "group = A"
+[fit]
+epochs = 1
+batch_size = 8
+learning_rate = 0.01
+[audit]
+resamples = 100
+gallery = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A cohort, a host with random weights, and an experiment file."""
+    folder = tmp_path_factory.mktemp("cli")
+    splits = {"train": (8, 8), "val": (6, 6), "test": (10, 10)}
+    write(Dermoscopy(size=32, splits=splits, seed=1), folder / "cohort.zip")
+    path = folder / "small.toml"
+    path.write_text(EXPERIMENT)
+    torch.manual_seed(0)
+    arguments = {
+        **{"spatial_dims": 2, "in_channels": 3, "out_channels": 1},
+        **{"channels": (4, 8, 16), "strides": (2, 2)},
+    }
+    host = HostSpec(factory="monai.networks.nets:UNet", arguments=arguments).build()
+    torch.save({"state_dict": host.state_dict()}, folder / "host.pt")
+    return folder
+
+
+def apple_seg(*arguments):
+    command = [sys.executable, "-m", "apple_seg.cli", *map(str, arguments)]
+    environment = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_fit_compare_and_attach_in_processes_of_their_own(folder):
+    experiment = folder / "small.toml"
+    before = (folder / "host.pt").read_bytes()
+    fitted = apple_seg("fit", experiment, "-q")
+    assert fitted.returncode == 0, fitted.stderr
+    perturber = folder / "runs" / "perturber.safetensors"
+    assert str(perturber) in fitted.stdout
+    assert len(json.loads((folder / "runs" / "fit.json").read_text())["candidates"]) == 2
+    compared = apple_seg("compare", experiment, "-q")
+    assert compared.returncode == 0, compared.stderr
+    said = json.loads((folder / "runs" / "comparison.json").read_text())
+    assert {"host", "perturbed", "change", "verdict"} <= set(said)
+    assert (folder / "runs" / "comparison.html").read_text().count("data:image") >= 2
+    checked = apple_seg("attach", experiment, "--check")
+    assert "attached to UNet" in checked.stdout, checked.stderr
+    shown = apple_seg("attach", experiment)
+    assert f'apple_seg.attach(host, "{perturber}")' in shown.stdout
+    assert (folder / "host.pt").read_bytes() == before
+    weights = torch.load(folder / "host.pt")
+    weights["state_dict"]["model.0.conv.unit0.conv.weight"][0, 0, 0, 0] += 1e-3
+    torch.save(weights, folder / "changed.pt")
+    refused = apple_seg("attach", experiment, "--check", "--set", "host.checkpoint=changed.pt")
+    assert refused.returncode == 1
+    assert "error:" in refused.stderr
+    assert "with fingerprint" in refused.stderr
+
+
+def test_audit_and_sites_need_no_perturber(folder):
+    experiment = folder / "small.toml"
+    audited = apple_seg("audit", experiment, "-q", "--set", "output=audited")
+    assert audited.returncode == 0, audited.stderr
+    assert sorted(path.name for path in (folder / "audited").iterdir()) == [
+        "audit.csv",
+        "audit.html",
+        "audit.json",
+    ]
+    listed = apple_seg("sites", experiment)
+    assert listed.returncode == 0, listed.stderr
+    for name in ("model.1.submodule.1.submodule", "model.1.submodule.0", "model.0"):
+        assert name in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "host.checkpoint=cohort.zip"], "error: "),
+        (["--set", "method.sites=[{module='nowhere'}]"], "no submodule 'nowhere'"),
+        (["--set", "fit.batch_size=17"], "16 cases are fewer than a batch of 17"),
+        (["--set", "cohort.classes={lesion=1}"], "faults in"),
+        (["--set", "groups.by={sex=['f', 'm']}", "--set", "groups.reference=sex = f"], "sex"),
+    ],
+    ids=["checkpoint", "site", "batch", "mask-values", "column"],
+)
+def test_bad_input_ends_in_one_message_status_one_and_no_file(folder, arguments, message):
+    output = ["--set", "output=failed"]
+    done = apple_seg("fit", folder / "small.toml", "-q", *output, *arguments)
+    assert done.returncode == 1, done.stdout
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "failed").exists()
+
+
+def test_compare_without_a_perturber_says_what_to_run(folder):
+    done = apple_seg("compare", folder / "small.toml", "--set", "output=nothing")
+    assert done.returncode == 1
+    assert "run `apple-seg fit` first" in done.stderr
+
+
+def test_help_teaches_the_order_of_work():
+    done = apple_seg("--help")
+    assert "Order of work" in done.stdout
+    for command in ("demo", "sites", "audit", "fit", "compare", "attach"):
+        assert command in done.stdout
