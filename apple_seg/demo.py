@@ -36,7 +36,7 @@ num_res_units = 1
 norm = "batch"
 
 [host.input]
-size = [96, 96]
+size = [64, 64]
 channels = "rgb"
 divide = 255.0
 mean = [0.5]
@@ -69,7 +69,7 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], Any]) -> Written:
     """
     folder.mkdir(parents=True, exist_ok=True)
     say(f"[bold]1/4[/] draw a cohort: {folder / 'cohort.zip'}")
-    manifest = write(Dermoscopy(seed=seed), folder / "cohort.zip")
+    manifest = write(Dermoscopy(size=64, seed=seed), folder / "cohort.zip")
     path = folder / "demo.toml"
     value = next(iter(manifest.classes.values()))
     path.write_text(_EXPERIMENT.format(name=folder.name, value=value, seed=seed))

@@ -41,6 +41,7 @@ class Task:
     experiment: Experiment
     seeds: tuple[int, ...]
     fit_cases: int | None
+    validation_cases: int | None
     audit_cases: int | None
 
     @property
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--sites", nargs="+", default=["bottleneck"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--fit-cases", type=int, help="fit on so many cases, drawn with seed 0")
+    parser.add_argument("--validation-cases", type=int, help="choose the epoch on so many")
     parser.add_argument("--audit-cases", type=int, help="audit so many, drawn with seed 0")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
@@ -85,7 +87,13 @@ def tasks(experiment: Experiment, options: Any) -> Iterator[Task]:
     for name, sites in itertools.product(options.methods, options.sites):
         method = replace(experiment.method, name=name, sites=sites)
         chosen = replace(experiment, method=method)
-        yield Task(chosen, tuple(options.seeds), options.fit_cases, options.audit_cases)
+        yield Task(
+            chosen,
+            tuple(options.seeds),
+            options.fit_cases,
+            options.validation_cases,
+            options.audit_cases,
+        )
 
 
 def fit_task(task: Task, _name: str) -> None:
@@ -93,7 +101,7 @@ def fit_task(task: Task, _name: str) -> None:
     experiment = task.experiment
     cohort = experiment.cohort.read()
     train = some(cohort.split(experiment.splits.fit), task.fit_cases)
-    validation = cohort.split(experiment.splits.validation)
+    validation = some(cohort.split(experiment.splits.validation), task.validation_cases)
     for seed in task.seeds:
         if task.perturber(seed).is_file():
             continue
@@ -148,7 +156,7 @@ def audit_block(
         comparison = compare_scores(
             host,
             table,
-            cases,
+            cases.table,
             experiment.groups,
             settings=experiment.audit,
             caveats=caveats(experiment),

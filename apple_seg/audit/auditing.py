@@ -72,9 +72,7 @@ def compare(
     before = _score(host, cohort, settings, progress=progress, description="scoring the host")
     what = "scoring the perturbed host"
     after = _score(perturbed, cohort, settings, progress=progress, description=what)
-    result = compare_scores(
-        before, after, cohort.table, groups, settings=settings, caveats=caveats
-    )
+    result = compare_scores(before, after, cohort.table, groups, settings=settings, caveats=caveats)
     if not settings.gallery:
         return result
     from apple_seg.audit.gallery import draw_cases

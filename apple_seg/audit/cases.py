@@ -67,7 +67,7 @@ def group_codes(scores: pd.DataFrame, table: pd.DataFrame, groups: Groups) -> ND
         raise CaseError(f"{known[known.duplicated()][0]}: stands twice in the table of cases")
     _same(cases, known, "scores", "table of cases")
     codes = pd.Series(groups.codes(table), index=known)
-    return codes.loc[cases].to_numpy()
+    return np.asarray(codes.loc[cases], dtype=np.int64)
 
 
 def pair(host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]) -> Paired:

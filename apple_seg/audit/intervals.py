@@ -8,7 +8,8 @@ with n_g cases in group g, n_ig of them in cluster i, and s_ig the sum of their 
     s~_ig = s_ig / sqrt(1 - n_ig / n_g)
     Var(c'm) = sum_i (sum_g c_g s~_ig / n_g)^2
     df = tr(G)^2 / tr(G G),  G = diag(d) - B B',
-    a_ig = c_g / (n_g sqrt(1 - n_ig / n_g)),  d_i = sum_g a_ig^2 n_ig,  B_ig = a_ig n_ig / sqrt(n_g).
+    a_ig = c_g / (n_g sqrt(1 - n_ig / n_g)),  d_i = sum_g a_ig^2 n_ig,
+    B_ig = a_ig n_ig / sqrt(n_g).
 
 A cluster may have cases in several groups. Where every cluster is one case, two groups give
 Welch's t but for the degrees of freedom, which weigh the groups as if their variances were equal.

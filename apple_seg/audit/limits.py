@@ -24,7 +24,9 @@ def notes(
     """Say what limits an audit: small groups, unknown attributes, unscored cases, units."""
     grouped = {label: one for label, one in counts.items() if label != UNKNOWN_LABEL}
     found = [*_small(grouped), *_clusters(scores), _unit(scores, settings)]
-    found.append(f"Empty masks: policy {settings.policy!r} ({POLICIES[settings.policy].definition}).")
+    found.append(
+        f"Empty masks: policy {settings.policy!r} ({POLICIES[settings.policy].definition})."
+    )
     if unknown := counts[UNKNOWN_LABEL].cases:
         found.append(
             f"{unknown} cases are of unknown group: they are in the overall figures and in no "
@@ -56,7 +58,9 @@ def _clusters(scores: pd.DataFrame) -> list[str]:
     cases = scores.drop_duplicates("case")
     if cases["cluster"].nunique() < len(cases):
         return []
-    return ["Every case is a cluster of its own: if some share a patient, intervals are too narrow."]
+    return [
+        "Every case is a cluster of its own: if some share a patient, intervals are too narrow."
+    ]
 
 
 def _unit(scores: pd.DataFrame, settings: AuditSettings) -> str:

@@ -269,9 +269,8 @@ def _block(audit: Audit) -> dict[str, Any]:
 
 
 def _figures(figures: Disaggregated) -> dict[str, Any]:
-    content: dict[str, Any] = plain(figures)
     extremes = {"group_min": figures.group_min, "group_max": figures.group_max}
-    return content | plain(extremes) | {"worst_group": figures.worst_group}
+    return {**plain(figures), **plain(extremes), "worst_group": figures.worst_group}
 
 
 def _verdict(judgement: Judgement) -> dict[str, Any]:

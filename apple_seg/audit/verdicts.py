@@ -1,4 +1,16 @@
-"""What can be said: two answers, each defined in one sentence, with the numbers that decided."""
+"""What can be said: two answers, each defined in one sentence, with the numbers that decided.
+
+How often they err: with alpha = 1 - confidence, each of the two answers gets alpha / 2, so that
+of cohorts where nothing is there to be found at most a share of alpha is told of anything.
+
+- `difference` makes A - 1 comparisons with the reference, each two-sided at alpha / 2 / (A - 1)
+  (Bonferroni; Holm's method would say `present` for the same cohorts).
+- `change` makes claims about the host's worst group, which may be any of A, and about the
+  difference followed, which may be any of 2 (A - 1): each is one-sided at alpha / 2 / (3 A - 2),
+  so the bound holds for both of the routes to `improved`, however the worst group was found.
+- That no other group lost as much as the margin must hold for all of them at once, so it takes no
+  correction: one-sided at alpha / 2, the interval that is shown.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +41,7 @@ class Change(StrEnum):
 DEFINITIONS: Mapping[Difference | Change, str] = {
     Difference.PRESENT: (
         "The interval of the reference minus some group, at a confidence that allows for the "
-        "number of groups, does not contain 0."
+        "number of groups and of answers, does not contain 0."
     ),
     Difference.NOT_SHOWN: (
         "No such interval excludes 0, and these cases would have shown a difference as large as "
@@ -61,6 +73,9 @@ DEFINITIONS: Mapping[Difference | Change, str] = {
 }
 """In each, the first that holds, in this order. DESIGN puts `not enough cases` before `harmed`;
 here a harm that is shown already is not hidden behind a lack of cases."""
+
+
+_ANSWERS = len((Difference, Change))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +110,13 @@ class Followed:
 def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
     """Say whether groups differ.
 
-    Each of the A - 1 intervals is taken at 1 - alpha / (A - 1) (Bonferroni): one of them excludes
-    0 in at most alpha of the cohorts without a difference. Holm's method would say `present` for
-    the same cohorts.
+    Args:
+        figures: Of the host.
+        margin: The difference that these cases should be able to show.
     """
     differences = figures.difference
     decisive = {
-        label: found.at(_split(found.confidence, len(differences)))
+        label: found.at(1 - (1 - found.confidence) / _ANSWERS / len(differences))
         for label, found in differences.items()
     }
     shown = {label: found for label, found in decisive.items() if found.excludes_zero}
@@ -123,12 +138,6 @@ def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
 
 def judge_change(change: Disaggregated, followed: Followed | None, *, margin: float) -> Judgement:
     """Say what a perturber did to the same cases.
-
-    Error rates: the host's worst group may be any of A, and the difference followed any of
-    2 (A - 1); each claim about one of them is one-sided at alpha / (3 A - 2). So `improved`,
-    which has these two routes, is said in at most alpha of the cohorts without a change, however
-    the worst group was found. That no other group lost as much as the margin must hold for all
-    of them at once, and takes no such correction.
 
     Args:
         change: Perturbed minus host, paired.
@@ -170,13 +179,9 @@ def judge_change(change: Disaggregated, followed: Followed | None, *, margin: fl
     )
 
 
-def _split(confidence: float, parts: int) -> float:
-    return 1 - (1 - confidence) / max(parts, 1)
-
-
 def _claim(found: Estimate, n_groups: int) -> float:
-    """Return the two-sided confidence of one-sided claims at alpha / (3 A - 2)."""
-    return 1 - 2 * (1 - found.confidence) / (3 * n_groups - 2)
+    """Return the two-sided confidence of claims that are one-sided at alpha / 2 / (3 A - 2)."""
+    return 1 - 2 * (1 - found.confidence) / _ANSWERS / (3 * n_groups - 2)
 
 
 def _say(what: str, named: Mapping[str, Estimate]) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def _dice(pair: Pair) -> float:
     from monai.metrics.meandice import compute_dice
 
     predicted, truth = (
-        torch.from_numpy(mask.astype(np.float64))[None, None]
+        torch.from_numpy(mask.astype(np.float32))[None, None]
         for mask in (pair.predicted, pair.truth)
     )
     return float(compute_dice(predicted, truth))

@@ -1,0 +1,114 @@
+"""Write the results tables of README.md and benchmarks/README.md from the committed JSON.
+
+python -m benchmarks.report           # write
+python -m benchmarks.report --check   # exit 1 where a table is not what the results say
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+
+
+def main() -> None:
+    """Write or check both files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
+    options = parser.parse_args()
+    results = load(HERE / "results" / "ham10000")
+    stale = []
+    for path, text in (
+        (HERE.parent / "README.md", summary(results)),
+        (HERE / "README.md", summary(results) + "\n" + details(results)),
+    ):
+        content = path.read_text(encoding="utf-8")
+        written = replace_block(content, text)
+        if options.check:
+            stale += [] if written == content else [path.name]
+        else:
+            path.write_text(written, encoding="utf-8")
+    if stale:
+        raise SystemExit(f"{', '.join(stale)}: not what the results say; run `make readme`")
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """Read the results, the host with most seeds first, then by method."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return sorted(results, key=lambda one: (-len(one["seeds"]), one["host"], one["method"]))
+
+
+def summary(results: Sequence[dict[str, Any]]) -> str:
+    """Return one table: a row for each host as deployed, then a row a method."""
+    labels = list(results[0]["audit"]["host"]["by_group"])
+    header = ["host", "method", "fitted on", "seeds", *labels, "difference", "change of the worst"]
+    lines = [*_heading([*header, "verdict"])]
+    for host, group in groupby(results, key=lambda one: one["host"]):
+        methods = list(group)
+        block = methods[0]["audit"]["host"]
+        verdict = methods[0]["audit"]["verdict"]["difference"]
+        lines.append(_row([host, "as deployed", "", "", *_figures(block), "", verdict]))
+        lines += [_row(["", *_method(one)]) for one in methods]
+    return "\n".join(lines) + "\n"
+
+
+def details(results: Sequence[dict[str, Any]]) -> str:
+    """Return what the mean over seeds hides, and how each fit went on validation."""
+    header = ["host", "method", "seed", "kept epoch", "perturber / host", "fit, s"]
+    lines = ["By seed:", "", *_heading([*header, "worst group", "difference", "verdict"])]
+    for one in results:
+        runs = zip(one["seeds"], one["fit"], one["audit"]["by_seed"], strict=True)
+        for seed, fit, audit in runs:
+            share = fit["trained_parameters"] / fit["host_parameters"]
+            kept = fit["selected"]["epoch"]
+            worst = audit["perturbed"]["by_group"][audit["worst_group"]]["value"]
+            cells = [one["host"], one["method"], seed, kept or "0 (the identity)", f"{share:.0%}"]
+            cells += [f"{fit['seconds']:.0f}", f"{worst:.4f}", _difference(audit["perturbed"])]
+            lines.append(_row([*cells, audit["verdict"]["change"]]))
+    return "\n".join(lines) + "\n"
+
+
+def _method(one: dict[str, Any]) -> list[Any]:
+    audit = one["audit"]
+    worst = audit["change"]["by_group"][audit["worst_group"]]
+    change = f"{worst['value']:+.4f} [{worst['low']:+.4f}, {worst['high']:+.4f}]"
+    verdict = audit["verdict"]["change"]
+    figures = _figures(audit["perturbed"])
+    return [one["method"], one["n_fit"], len(one["seeds"]), *figures, change, verdict]
+
+
+def _figures(block: dict[str, Any]) -> list[str]:
+    means = [f"{estimate['value']:.4f}" for estimate in block["by_group"].values()]
+    return [*means, _difference(block)]
+
+
+def _difference(block: dict[str, Any]) -> str:
+    (found,) = block["difference"].values()
+    return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
+
+
+def _heading(cells: Sequence[str]) -> list[str]:
+    return [_row(cells), _row(["---"] * len(cells))]
+
+
+def _row(cells: Sequence[Any]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def replace_block(content: str, text: str) -> str:
+    """Put `text` between the markers."""
+    before, begin, rest = content.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"no {BEGIN} ... {END} to write between")
+    return f"{before}{BEGIN}\n{text}{END}{after}"
+
+
+if __name__ == "__main__":
+    main()
