@@ -56,7 +56,7 @@ name = "apple"
 sites = "all"
 
 [fit]
-epochs = 4
+epochs = 6
 seed = {seed}
 """
 

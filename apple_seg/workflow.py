@@ -1,7 +1,6 @@
 """What the commands do, as functions of one experiment."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from apple_seg.audit import compare as run_comparison
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import ConfigError
+from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
 from apple_seg.ship import attach, read_artifact, save
@@ -84,7 +84,7 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
         files = (experiment.output / PERTURBER, experiment.output / FIT)
         record = {"fit": result.to_dict()}
         save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
-    write_json(files[1], result.to_dict())
+    write_text(files[1], to_json(result.to_dict()))
     return Written(result, files)
 
 
@@ -175,17 +175,8 @@ def caveats(experiment: Experiment) -> tuple[str, ...]:
     )
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write strict JSON, whole or not at all."""
-    from apple_seg.ship.artifact import write_atomically
-
-    text = json.dumps(content, indent=1, allow_nan=False, default=str)
-    write_atomically(path, f"{text}\n".encode())
-
-
 def _write(result: Audit | Comparison, stem: Path) -> tuple[Path, ...]:
     """Write JSON, the per-case CSV and the HTML report beside each other."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     json_, csv, html = (stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html"))
     result.to_json(json_)
     result.to_csv(csv)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from apple_seg.audit import AuditSettings, compare
 from apple_seg.data.oracle import PlantedCohort, plant
-from apple_seg.workflow import write_json
+from apple_seg.files import to_json, write_text
 from benchmarks.run import commit
 
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {
@@ -47,7 +47,7 @@ def main() -> None:
         print(f"{name}: {counted[name]}", flush=True)
     result = {"cases_per_group": 200, "seeds": options.seeds, "commit": commit()}
     path = Path(__file__).parent / "results" / "planted.json"
-    write_json(path, {**result, "scenarios": counted})
+    write_text(path, to_json({**result, "scenarios": counted}))
 
 
 def tally(scenario: str, seeds: range) -> dict[str, dict[str, int]]:

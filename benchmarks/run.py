@@ -24,11 +24,12 @@ from apple_seg.audit import compare_scores
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import AppleSegError
+from apple_seg.files import to_json, write_text
 from apple_seg.host import Pipeline, fingerprint
 from apple_seg.measure import Predict, score
 from apple_seg.perturb import fit
 from apple_seg.ship import attach, read_artifact, save
-from apple_seg.workflow import caveats, pipeline_of, wrapped, write_json
+from apple_seg.workflow import caveats, pipeline_of, wrapped
 
 RESULTS = Path(__file__).parent / "results"
 SCENARIO = "as-deployed"
@@ -142,7 +143,7 @@ def audit_task(task: Task, name: str) -> None:
     }
     stem = f"{result['host']}-{method.name}-{method.sites}-{experiment.groups.attribute}"
     path = RESULTS / str(result["set"]) / f"{stem}-{SCENARIO}-{result['n_fit']}.json"
-    write_json(path, result)
+    write_text(path, to_json(result))
     print(f"  wrote {path}", flush=True)
 
 
@@ -197,10 +198,7 @@ def seed_scores(task: Task, seed: int, cases: Cohort) -> pd.DataFrame:
 def write_scores(path: Path, predict: Predict, cases: Cohort) -> None:
     """Score and store."""
     table = score(predict, cases)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    table.to_csv(temporary, index=False)
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False))
 
 
 def read_scores(path: Path) -> pd.DataFrame:

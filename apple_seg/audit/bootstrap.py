@@ -27,16 +27,14 @@ def resample_means(sums: ClusterSums, *, resamples: int, seed: int) -> Floats:
     rng = np.random.default_rng(seed)
     strata = list(_strata(sums))
     means = np.full((resamples, len(sums.counts)), np.nan)
-    chunk = max(1, _CHUNK // max([1, *(len(stratum.totals) for stratum in strata)]))
+    chunk = max(1, _CHUNK // max([1, *(len(stratum.cells) for stratum in strata)]))
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
-        total, count = np.zeros((2, rows, len(sums.counts)))
+        drawn = np.zeros((rows, 2, len(sums.counts)))
         for stratum in strata:
-            drawn = stratum.draw(rng, rows)
-            total[:, stratum.groups] += drawn @ stratum.totals
-            count[:, stratum.groups] += drawn @ stratum.sizes
+            drawn[:, :, stratum.groups] += stratum.draw(rng, rows)
         with np.errstate(invalid="ignore"):
-            means[start : start + rows] = total / count
+            means[start : start + rows] = drawn[:, 0] / drawn[:, 1]
     return means
 
 
@@ -58,18 +56,16 @@ class _Stratum:
     groups: NDArray[np.int64]
     """(a,) those groups."""
 
-    totals: Floats
-    """(I, a) sums of values."""
-
-    sizes: Floats
-    """(I, a) cases."""
+    cells: Floats
+    """(I, 2 a) sums of values, then cases: one product with both is far faster than two."""
 
     def draw(self, rng: np.random.Generator, rows: int) -> Floats:
-        """Return how often each cluster is drawn (rows, I), with replacement."""
-        n = len(self.totals)
+        """Return sums and cases (rows, 2, a) of as many clusters, drawn with replacement."""
+        n = len(self.cells)
         drawn = rng.integers(0, n, size=(rows, n), dtype=np.int32).astype(np.int64)
         drawn += np.arange(rows)[:, None] * n
-        return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+        return np.asarray((times @ self.cells).reshape(rows, 2, -1))
 
 
 def _strata(sums: ClusterSums) -> Iterator[_Stratum]:
@@ -81,4 +77,5 @@ def _strata(sums: ClusterSums) -> Iterator[_Stratum]:
     patterns, member = np.unique(sizes > 0, axis=0, return_inverse=True)
     for code, pattern in enumerate(patterns):
         groups, rows = np.flatnonzero(pattern), member.ravel() == code
-        yield _Stratum(groups, totals[np.ix_(rows, groups)], sizes[np.ix_(rows, groups)])
+        some = np.ix_(rows, groups)
+        yield _Stratum(groups, np.hstack([totals[some], sizes[some]]))

@@ -116,9 +116,8 @@ def _depth(planes: Mapping[str, NDArray[np.bool_]]) -> int | None:
         if mask.ndim == 3:
             return None
         if mask.any():
-            area: NDArray[np.int64] = mask.sum(axis=(0, 1, 2))
-            return int(area.argmax())
-    return next(iter(planes.values())).shape[-1] // 2
+            return int(np.asarray(mask.sum(axis=(0, 1, 2))).argmax())
+    return int(next(iter(planes.values())).shape[-1]) // 2
 
 
 def _slice(volume: NDArray[Any], depth: int | None) -> NDArray[Any]:

@@ -7,12 +7,12 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from apple_seg.audit.files import plain
 from apple_seg.audit.gallery import LINES
 from apple_seg.audit.plots import before_after, distributions
 from apple_seg.audit.results import Audit, Comparison, Picture
 from apple_seg.audit.tables import Table, audit_tables, comparison_tables, title_of
 from apple_seg.audit.verdicts import DEFINITIONS, Change, Difference, Judgement
+from apple_seg.files import plain
 
 
 class Plot(NamedTuple):

@@ -10,10 +10,10 @@ from rich.console import Console, RenderableType
 
 from apple_seg.audit.cases import Counts
 from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.files import plain, to_json, write_text
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import Followed, Judgement
+from apple_seg.files import plain, to_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,8 +71,8 @@ DEFINITIONS: Mapping[Difference | Change, str] = {
         "None of the above, though these cases would show a change as large as the declared margin."
     ),
 }
-"""In each, the first that holds, in this order. DESIGN puts `not enough cases` before `harmed`;
-here a harm that is shown already is not hidden behind a lack of cases."""
+"""In each, the first that holds, in this order. `harmed` comes before `not enough cases`: a harm
+that is shown is not hidden behind a lack of cases."""
 
 
 _ANSWERS = len((Difference, Change))

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from apple_seg.data.cohort import Cohort
 from apple_seg.data.groups import Groups
 from apple_seg.data.manifest import Manifest
 from apple_seg.data.sources import MemorySource
+from apple_seg.files import replacing
 
 GROUPS = Groups(by={"group": ["A", "B"]}, reference="group = A")
 """The planted groups of every cohort of this file."""
@@ -96,15 +96,10 @@ def cohort(settings: Dermoscopy) -> Cohort:
 
 def write(settings: Dermoscopy, path: Path) -> Manifest:
     """Write the planted cohort as one zip, and return the manifest that reads it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # Stored, not deflated: pictures do not get smaller, and a fixed time keeps it equal.
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in _files(settings).items():
-                archive.writestr(zipfile.ZipInfo(name), content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Stored, not deflated: pictures do not get smaller, and a fixed time keeps it equal.
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, content in _files(settings).items():
+            archive.writestr(zipfile.ZipInfo(name), content)
     return manifest(path)
 
 

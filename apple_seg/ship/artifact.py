@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from apple_seg.errors import ArtifactError, HostMismatchError
+from apple_seg.files import write_bytes
 from apple_seg.host import (
     Example,
     HostSpec,
@@ -99,7 +99,7 @@ def save(
         "digest": _digest(tensors),
     }
     content = to_bytes(tensors, metadata={_HEADER: json.dumps(header)})
-    write_atomically(Path(path), content)
+    write_bytes(path, content)
 
 
 def read_artifact(path: str | Path) -> tuple[Artifact, dict[str, Tensor]]:
@@ -183,17 +183,6 @@ def attach(
         segmentor.detach()
         raise
     return segmentor
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: under a temporary name beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _payload(segmentor: PerturbedSegmentor) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,25 @@ def to_json(content: Mapping[str, Any]) -> str:
     return json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write a file whole or not at all: to a temporary name beside it, then renamed."""
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`: renamed to it at the end, removed after an error."""
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        yield temporary
         temporary.replace(path)
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file whole or not at all, in UTF-8, its line ends as they are."""
+    write_bytes(path, text.encode())
