@@ -54,7 +54,7 @@ class Artifact:
 
     example_shape: tuple[int, ...]
     digest: str
-    """SHA-256 of the tensors."""
+    """SHA-256 of the tensors and of all the above."""
 
 
 def save(
@@ -96,14 +96,15 @@ def save(
         "cohort": cohort,
         "record": dict(record or {}),
         "example_shape": list(example.shape) if example else [],
-        "digest": _digest(tensors),
     }
+    header = json.loads(json.dumps(header))  # as it will be read
+    header["digest"] = _digest(tensors, header)
     content = to_bytes(tensors, metadata={_HEADER: json.dumps(header)})
     write_bytes(path, content)
 
 
 def read_artifact(path: str | Path) -> tuple[Artifact, dict[str, Tensor]]:
-    """Read a perturber file and check that no bit of its tensors has changed.
+    """Read a perturber file and check that no bit of it has changed.
 
     Raises:
         ArtifactError: The file is missing, truncated, damaged, or none of ours.
@@ -123,12 +124,12 @@ def read_artifact(path: str | Path) -> tuple[Artifact, dict[str, Tensor]]:
         raise ArtifactError(
             f"{path} has format {said.get('format')}, this version of apple_seg reads {FORMAT}"
         )
-    if _digest(tensors) != said["digest"]:
-        raise ArtifactError(f"{path} is damaged: its tensors are not the ones that were saved")
+    if said.pop("digest", None) != (digest := _digest(tensors, said)):
+        raise ArtifactError(f"{path} is damaged: it is not what was saved")
     said["sites"] = tuple(Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"])
     for name in ("perturbers", "example_shape"):
         said[name] = tuple(said[name])
-    return Artifact(**said), tensors
+    return Artifact(**said, digest=digest), tensors
 
 
 def attach(
@@ -234,8 +235,8 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     }
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)

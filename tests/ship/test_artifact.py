@@ -133,6 +133,15 @@ def test_flipped_bit_is_refused_anywhere_in_the_tensors(host, saved):
     attach(host, path).detach()
 
 
+def test_changed_header_is_refused(host, saved):
+    path, _ = saved
+    content = path.read_bytes()
+    assert content.count(b'\\"strength\\": 1.0') == 1
+    path.write_bytes(content.replace(b'\\"strength\\": 1.0', b'\\"strength\\": 0.5'))
+    with pytest.raises(ArtifactError, match="is damaged"):
+        attach(host, path)
+
+
 def test_foreign_safetensors_file_is_refused(tmp_path, host):
     from safetensors.torch import save_file
 
