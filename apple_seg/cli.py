@@ -175,6 +175,9 @@ def main() -> None:
     except AppleSegError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
         sys.exit(1)
+    except OSError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
 
 
 def _escape(text: str) -> str:
@@ -186,6 +189,8 @@ def _escape(text: str) -> str:
 def _read(path: Path, overrides: list[str]) -> Any:
     from apple_seg.config import read_experiment
 
+    # A host's factory may lie beside the experiment file, or where the command is run.
+    sys.path[:0] = [str(Path.cwd()), str(path.resolve().parent)]
     return read_experiment(path, overrides)
 
 

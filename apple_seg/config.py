@@ -26,6 +26,13 @@ class Splits:
     audit: str = "test"
     """Read by `audit` and `compare` only; nothing is chosen on it."""
 
+    def __post_init__(self) -> None:
+        if len({self.fit, self.validation, self.audit}) < 3:
+            raise ConfigError(
+                "fit, validation and audit need three different splits, else the numbers would "
+                f"not be of unseen cases; got {self.fit!r}, {self.validation!r}, {self.audit!r}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
@@ -50,7 +57,7 @@ class Experiment:
     """What a reader of the report must know of this cohort, in sentences."""
 
 
-def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+def read_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file.
 
     Paths in it are relative to the file's folder; `~` and `$VARIABLES` are expanded.
@@ -62,6 +69,7 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
         ConfigError: The file is not there, is no TOML, or says something wrong; all faults at once.
     """
+    path = Path(path)
     tables = _read(path)
     for override in overrides:
         _override(tables, override)
@@ -90,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
@@ -106,6 +114,8 @@ def _override(tables: dict[str, Any], override: str) -> None:
     place = tables
     for parent in parents:
         place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"{override!r}: {parent} is no table, but {place!r}")
     place[last] = value
 
 

@@ -112,7 +112,7 @@ def train_host(
 
 
 def _load(cases: list[Case], spec: HostSpec) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs = prepare(cases, spec, torch.device("cpu"))
+    inputs = prepare(cases, spec)
     grid = inputs.images.shape[2:]
     masks = [
         to_grid(case.mask, frame, grid)

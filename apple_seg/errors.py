@@ -13,8 +13,8 @@ class SiteError(AppleSegError, ValueError):
     """A site does not name a latent that this host computes and reads."""
 
 
-class HostError(AppleSegError, TypeError):
-    """A host cannot be hooked as it is (scripted, data-parallel, already wrapped)."""
+class HostError(AppleSegError, RuntimeError):
+    """A host cannot be hooked or run as it is (scripted, wrapped already, detached, failing)."""
 
 
 class CheckpointError(AppleSegError, ValueError):

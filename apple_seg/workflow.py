@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from apple_seg.audit import Audit, Comparison
 from apple_seg.audit import audit as run_audit
 from apple_seg.audit import compare as run_comparison
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
-from apple_seg.errors import ConfigError
+from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
@@ -37,13 +35,14 @@ def wrapped(
 ) -> Iterator[PerturbedSegmentor]:
     """Build the host, wrap it at its sites, and take every hook off again at the end."""
     host = experiment.host.build(experiment.device)
-    inputs = prepare([cohort[0]], experiment.host, torch.device(experiment.device))
+    inputs = prepare([cohort[0]], experiment.host)
+    weights = next(host.parameters())
     segmentor = wrap(
         host,
-        inputs.images,
+        inputs.images.to(weights),
         sites=sites or experiment.method.sites,
         segment=experiment.host.segment_function(),
-        prompts=inputs.prompts,
+        prompts={name: value.to(weights) for name, value in inputs.prompts.items()},
     )
     try:
         yield segmentor
@@ -71,7 +70,7 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     splits = experiment.splits
     cohort = checked(experiment, [splits.fit, splits.validation], progress=progress)
     train, validation = cohort.split(splits.fit), cohort.split(splits.validation)
-    with wrapped(experiment, cohort) as segmentor:
+    with wrapped(experiment, train) as segmentor:
         result: FitResult = fit(
             pipeline_of(experiment, segmentor, cohort),
             train=train,
@@ -160,7 +159,16 @@ def perturber_of(experiment: Experiment, perturber: Path | None) -> Path:
 
 def checked(experiment: Experiment, splits: Sequence[str], *, progress: bool) -> Cohort:
     """Read the manifest and look at every case of these splits before work starts."""
-    return experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
+    cohort = experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
+    for split in splits:
+        table = cohort.split(split).table
+        if len(bare := table.index[table["mask"] == ""]):
+            rows = ", ".join(str(row + 2) for row in bare[:5])
+            raise CaseError(
+                f"{len(bare)} of {len(table)} cases of split {split!r} have no mask (rows {rows}, "
+                "...), and this needs masks: annotate them, or put them into another split"
+            )
+    return cohort
 
 
 def caveats(experiment: Experiment) -> tuple[str, ...]:

@@ -84,6 +84,9 @@ def test_every_fault_is_named_with_its_place(small):
         (SMALL + "[method]\nname = 'magic'\n", "no method called 'magic'"),
         (SMALL.replace("age < 60", "age < 61"), "the reference 'age < 61' is not one of"),
         (SMALL + "[fit]\nbatch_size = 1\n", "a batch of 2"),
+        (SMALL + "[fit]\nlearning_rate = nan\n", "a positive learning rate"),
+        (SMALL + "[splits]\nvalidation = 'train'\n", "three different splits"),
+        (SMALL + "[method]\nperturber = 'magic'\n", "no perturber called 'magic'"),
     ],
 )
 def test_what_cannot_be_done_is_said(small, text, message):
@@ -97,3 +100,5 @@ def test_missing_file_and_bad_override_are_said(small, tmp_path):
         read_experiment(tmp_path / "nowhere.toml")
     with pytest.raises(ConfigError, match=r"table.key=value, got 'fit.epochs'"):
         read_experiment(small, ["fit.epochs"])
+    with pytest.raises(ConfigError, match="factory is no table"):
+        read_experiment(small, ["host.factory.x=3"])

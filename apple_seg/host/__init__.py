@@ -3,6 +3,7 @@
 from apple_seg.host.adapters import Adapter, Segment, choose_sites, find_adapter
 from apple_seg.host.checkpoint import load_checkpoint
 from apple_seg.host.fingerprint import fingerprint
+from apple_seg.host.frozen import unwrap
 from apple_seg.host.pipeline import Frame, Inputs, Pipeline, prepare, to_grid
 from apple_seg.host.proof import LatentShape
 from apple_seg.host.segmentor import Example, PerturbedSegmentor, Segmentation, wrap
@@ -30,5 +31,6 @@ __all__ = [
     "load_checkpoint",
     "prepare",
     "to_grid",
+    "unwrap",
     "wrap",
 ]

@@ -79,6 +79,10 @@ def choose_sites(host: nn.Module, which: str | Site | Sequence[Site]) -> tuple[S
         chosen = tuple(ranges[which])
     if not chosen:
         raise SiteError(f"{type(host).__name__} has no sites called {which!r}")
+    if foreign := [one for one in chosen if not isinstance(one, Site)]:
+        raise SiteError(f"a site is Site(module, io=, item=), got {foreign[0]!r}")
+    if len({(one.module, one.io, one.item) for one in chosen}) < len(chosen):
+        raise SiteError(f"a site is named twice among {', '.join(map(str, chosen))}")
     return chosen
 
 

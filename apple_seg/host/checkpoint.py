@@ -68,10 +68,11 @@ def _unwrap(content: Any, path: str | Path) -> dict[str, Tensor]:
     for _ in range(3):
         if not isinstance(content, Mapping):
             break
-        if content and any(isinstance(value, Tensor) for value in content.values()):
-            return {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
         inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner:
+            weights = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
+            if weights:
+                return weights
             break
         content = inner[0]
     found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__

@@ -1,6 +1,7 @@
 """From cases to a host's input, and from its logits to masks on each case's own grid."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from apple_seg.errors import CaseError, ConfigError
+from apple_seg.errors import CaseError, ConfigError, HostError
 from apple_seg.host.segmentor import PerturbedSegmentor
 from apple_seg.host.spec import HostSpec, InputSpec, PromptSpec
 
@@ -65,9 +66,25 @@ class Pipeline:
         self.channels = spec.channel_of(classes)
 
     def __call__(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
-        """Segment cases to masks (K, *spatial), each on its own grid."""
+        """Segment cases to masks (K, *spatial), each on its own grid.
+
+        Where the spec names no size, images of differing shapes are run one by one.
+
+        Raises:
+            HostError: The host returned something that is not a number.
+        """
+        shapes = {case.image.shape for case in cases}
+        if len(shapes) > 1 and self.spec.input.size is None:
+            return [mask for case in cases for mask in self([case])]
         inputs = self.inputs(cases)
-        logits = self.logits(self.segmentor.predict(inputs.images, **inputs.prompts))
+        raw = self.segmentor.predict(inputs.images, **inputs.prompts)
+        logits = self.logits(raw, inputs.images.shape[2:])
+        finite = torch.isfinite(logits).flatten(1).all(1).tolist()
+        if wrong := [case.key for case, sound in zip(cases, finite, strict=True) if not sound]:
+            raise HostError(
+                f"the host's output is not finite for {', '.join(wrong[:3])} ({len(wrong)} of "
+                f"{len(cases)} cases of a batch); check [host.input] and the checkpoint"
+            )
         return [self.masks(one, frame) for one, frame in zip(logits, inputs.frames, strict=True)]
 
     def deployed(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
@@ -76,11 +93,17 @@ class Pipeline:
             return self(cases)
 
     def inputs(self, cases: Sequence[Sample]) -> Inputs:
-        """Preprocess cases to one batch on the host's device."""
-        return prepare(cases, self.spec, self.device)
+        """Preprocess cases to one batch, as the host's device and precision want it."""
+        return self.to_host(prepare(cases, self.spec))
 
-    def logits(self, raw: Tensor) -> Tensor:
-        """Return what the host gave as logits (N, K', *grid).
+    def to_host(self, inputs: Inputs) -> Inputs:
+        """Bring a batch to the host's device and precision."""
+        weights = next(self.segmentor.host.parameters())
+        prompts = {name: value.to(weights) for name, value in inputs.prompts.items()}
+        return Inputs(inputs.images.to(weights), prompts, inputs.frames)
+
+    def logits(self, raw: Tensor, grid: Sequence[int]) -> Tensor:
+        """Return what the host gave as logits (N, K', *grid), enlarged where it gave fewer cells.
 
         Raises:
             ConfigError: It has fewer channels than the classes need.
@@ -90,7 +113,11 @@ class Pipeline:
                 f"the host returns {raw.shape[1]} channels, the classes need channel "
                 f"{max(self.channels)}: {dict(zip(self.classes, self.channels, strict=True))}"
             )
-        return to_logits(raw, self.spec)
+        logits = to_logits(raw, self.spec)
+        if logits.shape[2:] == tuple(grid):
+            return logits
+        mode = _MODES[len(grid)]
+        return functional.interpolate(logits, tuple(grid), mode=mode, align_corners=False)
 
     def masks(self, logits: Tensor, frame: Frame) -> NDArray[np.bool_]:
         """Bring one image's logits (K', *grid) to its own grid, then decide."""
@@ -105,14 +132,9 @@ class Pipeline:
             planes = part[0, self.channels].sigmoid() > self.spec.output.threshold
         return planes.cpu().numpy()
 
-    @property
-    def device(self) -> torch.device:
-        """Where the host's weights are."""
-        return next(self.segmentor.host.parameters()).device
 
-
-def prepare(cases: Sequence[Sample], spec: HostSpec, device: torch.device | str = "cpu") -> Inputs:
-    """Preprocess cases to one batch.
+def prepare(cases: Sequence[Sample], spec: HostSpec) -> Inputs:
+    """Preprocess cases to one batch, in float32 on the CPU.
 
     Raises:
         CaseError: The images of the batch do not fit together.
@@ -122,12 +144,11 @@ def prepare(cases: Sequence[Sample], spec: HostSpec, device: torch.device | str 
     if len(shapes) > 1:
         raise CaseError(
             f"images of differing shapes {sorted(shapes)} cannot share a batch; "
-            "set [host.input] size, or a batch size of 1"
+            "set [host.input] size"
         )
-    images = torch.stack([image for image, _ in prepared]).to(device)
     frames = tuple(frame for _, frame in prepared)
-    prompts = _prompts(cases, frames, spec.prompt)
-    return Inputs(images, {name: value.to(device) for name, value in prompts.items()}, frames)
+    images = torch.stack([image for image, _ in prepared])
+    return Inputs(images, _prompts(cases, frames, spec.prompt), frames)
 
 
 def to_grid(planes: NDArray[np.bool_], frame: Frame, grid: Sequence[int]) -> Tensor:
@@ -174,6 +195,11 @@ def _channels(image: Tensor, spec: InputSpec) -> Tensor:
 def _normalise(image: Tensor, spec: InputSpec) -> Tensor:
     if spec.normalise == "per-image":
         return (image - image.mean()) / image.std().clamp_min(1e-8)
+    for name, values in (("mean", spec.mean), ("std", spec.std)):
+        if len(values) not in (1, len(image)):
+            raise CaseError(
+                f"[host.input] {name} has {len(values)} values, the image {len(image)} channels"
+            )
     around = (-1,) + (1,) * (image.ndim - 1)
     mean, std = (torch.tensor(values).view(around) for values in (spec.mean, spec.std))
     return (image / spec.divide - mean) / std
@@ -212,10 +238,14 @@ def _prompt(case: Sample, spec: PromptSpec) -> Tensor:
     """Return one box (4,) or point (2,) in pixels of the image."""
     if spec.columns:
         try:
-            return torch.tensor([float(case.row[column]) for column in spec.columns])
+            numbers = [float(case.row[column]) for column in spec.columns]
         except (KeyError, ValueError) as error:
             columns = ", ".join(spec.columns)
             raise CaseError(f"{case.key}: no prompt in columns {columns} ({error})") from error
+        ordered = spec.kind == "point" or (numbers[0] < numbers[2] and numbers[1] < numbers[3])
+        if not all(map(math.isfinite, numbers)) or not ordered:
+            raise CaseError(f"{case.key}: {numbers} is no {spec.kind}; a box is x0, y0, x1, y1")
+        return torch.tensor(numbers)
     if case.mask is None or not case.mask.any():
         raise CaseError(f"{case.key}: no mask to take a {spec.kind} from; name its columns instead")
     seed = hashlib.sha256(f"{spec.seed}\0{case.key}".encode()).digest()[:8]

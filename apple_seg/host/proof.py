@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from apple_seg.errors import SiteError
+from apple_seg.errors import AppleSegError, HostError, SiteError
 from apple_seg.host.taps import Tap
 
 
@@ -39,17 +39,31 @@ def prove(
     """Run `example` and check that each site fires, is read, and is left clean where it must be.
 
     Raises:
-        SiteError: One does not, or the hooks alone change the output.
+        SiteError: One does not.
+        HostError: The host fails on the example, or returns what is no number.
     """
 
     def run() -> Tensor:
-        logits = segmentor.segment(segmentor.host, example, **prompts)
+        try:
+            logits = segmentor.segment(segmentor.host, example, **prompts)
+        except AppleSegError:
+            raise
+        except Exception as error:
+            raise HostError(
+                f"{type(segmentor.host).__name__} fails on an image of shape "
+                f"{tuple(example.shape)} with prompts {sorted(prompts) or 'none'}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if not isinstance(logits, Tensor):
             raise SiteError(f"segment returned a {type(logits).__name__}, not logits")
         return logits
 
     with torch.no_grad():
         deployed, seen = _watch(run, taps)
+        if not torch.isfinite(deployed).all():
+            raise HostError(
+                "the host's output for the example is not finite; check its weights and input"
+            )
         for tap in taps:
             if not seen[tap]:
                 raise SiteError(_did_not_fire(segmentor.host, tap, run))

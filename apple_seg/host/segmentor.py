@@ -41,6 +41,7 @@ class PerturbedSegmentor(nn.Module):
         self.segment = segment
         self.shapes: tuple[LatentShape, ...] = ()
         self.example: Example | None = None
+        self._detached = False
         self._found = HostState.of(host)
         self._dial = Dial()
         self._taps = [Tap(site, self._dial) for site in self.sites]
@@ -58,16 +59,40 @@ class PerturbedSegmentor(nn.Module):
         forget_compiled()
 
     def forward(self, images: Tensor, **prompts: Any) -> Segmentation:
-        """Segment images (N, C, *spatial), keeping the latents for an objective."""
+        """Segment images (N, C, *spatial), keeping the latents for an objective.
+
+        Raises:
+            HostError: The perturbers have been detached.
+        """
+        self.check_attached()
         with self._recording():
             logits = self.segment(self.host, images, **prompts)
             latents = tuple(torch.cat(tap.latents) for tap in self._taps)
         return Segmentation(logits, latents)
 
     def predict(self, images: Tensor, **prompts: Any) -> Tensor:
-        """Segment images (N, C, *spatial) to logits (N, K, *spatial), without gradients."""
+        """Segment images (N, C, *spatial) to logits (N, K, *spatial), without gradients.
+
+        Raises:
+            HostError: The perturbers have been detached.
+        """
+        self.check_attached()
         with torch.no_grad():
             return self.segment(self.host, images, **prompts)
+
+    def check_attached(self) -> None:
+        """Refuse to pass the bare host off as the perturbed one.
+
+        Raises:
+            HostError: The perturbers have been detached.
+        """
+        if self._detached:
+            raise HostError("these perturbers have been detached; wrap or attach the host anew")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the perturbers act now; not so inside `disabled()`."""
+        return self._dial.enabled
 
     def install(self, perturbers: Sequence[nn.Module]) -> None:
         """Put one perturber at each site, in the order of `sites`.
@@ -96,7 +121,7 @@ class PerturbedSegmentor(nn.Module):
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Run the host as deployed, for a baseline."""
+        """Run the host as deployed, for a baseline; in every thread that uses this host."""
         self._dial.enabled, before = False, self._dial.enabled
         try:
             yield
@@ -111,6 +136,9 @@ class PerturbedSegmentor(nn.Module):
 
     def detach(self) -> nn.Module:
         """Take the hooks off and return the host with the weights, flags and modes it came with."""
+        if self._detached:
+            return self.host
+        self._detached = True
         for tap in self._taps:
             tap.detach()
         self._found.restore()

@@ -1,6 +1,8 @@
 """How a deployed checkpoint is built and used: without it no audit is of the thing deployed."""
 
 import importlib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,6 +45,18 @@ class InputSpec:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
+    def __post_init__(self) -> None:
+        numbers = (self.divide, *self.std, *self.mean)
+        if not all(map(math.isfinite, numbers)) or 0 in (self.divide, *self.std):
+            raise ConfigError(
+                f"divide and std must be finite and not 0; got divide={self.divide}, "
+                f"mean={self.mean}, std={self.std}"
+            )
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ConfigError(f"clip is (low, high), got {self.clip}")
+        if self.size is not None and (len(self.size) not in (2, 3) or min(self.size) < 1):
+            raise ConfigError(f"size is (H, W) or (H, W, D) in voxels, got {self.size}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSpec:
@@ -56,9 +70,25 @@ class OutputSpec:
     threshold: float = 0.5
     """On the sigmoid; with softmax the largest channel wins."""
 
+    background: int = 0
+    """With softmax: the channel that is no class."""
+
     channels: Mapping[str, int] = field(default_factory=dict)
     """Class name to output channel. By default the cohort's classes in their order, from channel 0
-    with sigmoid and from channel 1 with softmax, whose channel 0 is background."""
+    with sigmoid and from channel 1 with softmax."""
+
+    def __post_init__(self) -> None:
+        used = list(self.channels.values())
+        if not 0 < self.threshold < 1 or min([*used, self.background]) < 0:
+            raise ConfigError(
+                "a threshold lies between 0 and 1 and channels count from 0; got "
+                f"threshold={self.threshold}, channels={dict(self.channels)}"
+            )
+        if self.activation == "softmax" and self.background in used:
+            raise ConfigError(
+                f"channel {self.background} is background and cannot be a class too; "
+                "set [host.output] background"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +109,16 @@ class PromptSpec:
 
     seed: int = 0
     """With truth: drawn per case, by this seed and the case's name, equal before and after."""
+
+    def __post_init__(self) -> None:
+        needed = {"none": 0, "box": 4, "point": 2}[self.kind]
+        if len(self.columns) not in (0, needed):
+            raise ConfigError(
+                f"a {self.kind} prompt has {needed} columns, or none to take it from the truth; "
+                f"got {self.columns}"
+            )
+        if not 0 <= self.jitter < 0.5:
+            raise ConfigError(f"jitter is a share from 0 to below 0.5, got {self.jitter}")
 
     @property
     def from_truth(self) -> bool:
@@ -115,6 +155,15 @@ class HostSpec:
     output: OutputSpec = field(default_factory=OutputSpec)
     prompt: PromptSpec = field(default_factory=PromptSpec)
 
+    def __post_init__(self) -> None:
+        try:
+            json.dumps(self.identity())
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"a host is described by values that JSON can hold ({error}): numbers, strings, "
+                "lists and tables; put the rest into a factory of your own"
+            ) from error
+
     def build(self, device: str | torch.device = "cpu") -> nn.Module:
         """Return the host with its weights, in eval mode.
 
@@ -125,13 +174,20 @@ class HostSpec:
         factory = _import(self.factory)
         try:
             host = factory(**self.arguments, **dict.fromkeys(self.none))
-        except TypeError as error:
-            raise ConfigError(f"{self.factory} does not take these arguments: {error}") from error
+        except Exception as error:
+            given = {**self.arguments, **dict.fromkeys(self.none)}
+            raise ConfigError(
+                f"{self.factory} does not take these arguments, {given}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if not isinstance(host, nn.Module):
             raise ConfigError(f"{self.factory} returned a {type(host).__name__}, not a network")
         if self.checkpoint is not None:
             load_checkpoint(host, self.checkpoint, trust_pickle=self.trust_pickle)
-        return host.eval().to(device)
+        try:
+            return host.eval().to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"no device {str(device)!r} here: {error}") from error
 
     def segment_function(self) -> Segment | None:
         """Return the function that `segment` names, if any."""

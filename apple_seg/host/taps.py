@@ -1,6 +1,7 @@
 """The hooks: what happens at a site while a host runs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Tap:
         self.restored = 0
         """How often a submodule of `site.clean` was given the clean latent back."""
         self._dial = dial
-        self._pair = _Pair()
+        self._pairs: dict[int, _Pair] = {}  # by thread: a host may serve several
         self._handles: list[RemovableHandle] = []
 
     def attach(self, host: nn.Module) -> None:
@@ -59,7 +60,7 @@ class Tap:
     def forget(self) -> None:
         """Let go of the latents of the last call."""
         self.latents = []
-        self._pair = _Pair()
+        self._pairs.clear()
 
     def _on_output(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         return self.site.replace(output, self._perturb(self.site.read(output)))
@@ -70,8 +71,8 @@ class Tap:
 
     def _on_clean_reader(self, _module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Give back the clean latent where the perturbed one arrives, known by identity."""
-        pair = self._pair
-        if pair.perturbed is None:
+        pair = self._pairs.get(get_ident())
+        if pair is None:
             return None
         swapped = tuple(pair.clean if value is pair.perturbed else value for value in args)
         named = {k: pair.clean if v is pair.perturbed else v for k, v in kwargs.items()}
@@ -81,7 +82,7 @@ class Tap:
             self.restored += 1
             pair.readers += 1
             if pair.readers == len(self.site.clean):
-                self._pair = _Pair()
+                self._pairs.pop(get_ident(), None)
         return swapped, named
 
     def _perturb(self, latent: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class Tap:
             self.latents.append(perturbed.clone() if perturbed is latent else perturbed)
             perturbed = perturbed if perturbed is latent else perturbed.clone()
         if self.site.clean and perturbed is not latent:
-            self._pair = _Pair(latent, perturbed)
+            self._pairs[get_ident()] = _Pair(latent, perturbed)
         return perturbed
 
     def _apply(self, latent: Tensor) -> Tensor:
@@ -112,9 +113,9 @@ class Tap:
 class _Pair:
     """A latent and what replaced it, until every clean reader has had the former back."""
 
-    clean: Tensor | None = None
-    perturbed: Tensor | None = None
-    readers: int = field(default=0)
+    clean: Tensor
+    perturbed: Tensor
+    readers: int = 0
 
 
 def match_to(module: nn.Module, latent: Tensor) -> None:
@@ -124,4 +125,5 @@ def match_to(module: nn.Module, latent: Tensor) -> None:
         latent.device,
         latent.dtype,
     ):
-        module.to(latent)
+        with torch.inference_mode(False):  # else they could not be trained afterwards
+            module.to(device=latent.device, dtype=latent.dtype)

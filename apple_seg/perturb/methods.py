@@ -1,5 +1,6 @@
 """The named recipes: which objective, on which perturbers, at which sites."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from apple_seg.perturb.objectives import (
     SegmentationObjective,
     SumOfObjectives,
 )
-from apple_seg.perturb.perturbers import build_perturber
+from apple_seg.perturb.perturbers import PERTURBERS, build_perturber
 
 _STRICT = {"extra": "forbid"}  # for pydantic, where the experiment file is read
 
@@ -46,6 +47,12 @@ class MethodSpec:
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise ConfigError(f"no method called {self.name!r}; known are: {', '.join(METHODS)}")
+        if self.perturber not in PERTURBERS:
+            known = ", ".join(PERTURBERS)
+            raise ConfigError(f"no perturber called {self.perturber!r}; known are: {known}")
+        rates = (self.fairness_weight, self.entropy_weight, self.discriminator_learning_rate)
+        if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+            raise ConfigError(f"weights and rates are finite and not negative, got {rates}")
 
     def __str__(self) -> str:
         sites = self.sites if isinstance(self.sites, str) else "+".join(map(str, self.sites))
@@ -87,9 +94,13 @@ def build_recipe(method: MethodSpec, problem: Problem) -> Recipe:
 
 def _segmentation_only(_method: MethodSpec, problem: Problem) -> list[Objective]:
     """Mere fine-tuning of the perturbers: what does the fairness term add to it?"""
-    activation = problem.host.output.activation
-    channels = problem.host.channel_of(problem.classes)
-    return [SegmentationObjective(activation=activation, channels=channels)]
+    output = problem.host.output
+    objective = SegmentationObjective(
+        activation=output.activation,
+        channels=problem.host.channel_of(problem.classes),
+        background=output.background,
+    )
+    return [objective]
 
 
 def _apple(method: MethodSpec, problem: Problem) -> list[Objective]:

@@ -44,8 +44,9 @@ class Objective(Protocol):
 class SegmentationObjective:
     """Dice loss plus cross-entropy against the true masks (MONAI's Dice, torch's cross-entropy)."""
 
-    def __init__(self, *, activation: str, channels: Sequence[int]) -> None:
+    def __init__(self, *, activation: str, channels: Sequence[int], background: int = 0) -> None:
         self.activation = activation
+        self.background = background
         self.channels = list(channels)
 
     def to(self, device: torch.device) -> None:
@@ -68,8 +69,9 @@ class SegmentationObjective:
         return entropy.flatten(1).mean(1) + _dice(chosen.sigmoid(), masks)
 
     def _softmax(self, logits: Tensor, masks: Tensor) -> Tensor:
-        order = torch.tensor(self.channels, device=masks.device)
-        target = (masks * order.view(1, -1, *[1] * (masks.ndim - 2))).amax(1).long()
+        target = torch.full_like(masks[:, 0], self.background, dtype=torch.long)
+        for place, channel in enumerate(self.channels):
+            target[masks[:, place] > 0] = channel
         entropy = functional.cross_entropy(logits, target, reduction="none").flatten(1).mean(1)
         return entropy + _dice(logits.softmax(1)[:, self.channels], masks)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -44,11 +45,13 @@ class FitSettings:
     """Of the perturbers' and the discriminator's start and of the order of cases."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
+        sound = 0 < self.learning_rate < float("inf") and 0 <= self.margin < 1
+        if self.epochs < 1 or self.batch_size < 2 or not sound:
             raise ConfigError(
-                "a fit needs 1 epoch, a batch of 2 and a positive learning rate at least; got "
-                f"epochs={self.epochs}, batch_size={self.batch_size}, "
-                f"learning_rate={self.learning_rate}"
+                "a fit needs 1 epoch and a batch of 2 at least, a positive learning rate, and a "
+                f"margin from 0 to below 1; got epochs={self.epochs}, "
+                f"batch_size={self.batch_size}, learning_rate={self.learning_rate}, "
+                f"margin={self.margin}"
             )
         if self.selection not in RULES:
             raise ConfigError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
@@ -81,7 +84,7 @@ class FitResult:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""
         plain = asdict(self)
-        plain["method"]["sites"] = str(self.method.sites)
+        plain["method"]["sites"] = list(self.sites)
         return plain
 
 
@@ -120,7 +123,8 @@ def fit(
         progress: Whether to show bars.
 
     Raises:
-        FitError: There are fewer cases than a batch, or no masks, or no gradient reaches a site.
+        FitError: There are fewer cases than a batch, or no masks, or patients that are in both
+            cohorts, or no gradient reaches a site.
         GroupError: Cases of one group only, or a group without validation cases.
     """
     run = _Fit(pipeline, groups, method or MethodSpec(), settings or FitSettings(), progress)
@@ -149,9 +153,16 @@ class _Fit:
         self.method = method
         self.settings = settings
         self.progress = progress
+        self.device = next(self.segmentor.host.parameters()).device
 
     def check(self, train: Cohort, validation: Cohort) -> None:
         """Refuse what cannot be trained, before anything is changed."""
+        self._check_state()
+        if shared := sorted({*train.clusters} & {*validation.clusters}):
+            raise FitError(
+                f"{len(shared)} patients ({', '.join(map(str, shared[:3]))}, ...) are among the "
+                "train and the validation cases; the epoch would be chosen on what was trained on"
+            )
         for name, cohort in (("train", train), ("validation", validation)):
             if not cohort.annotated:
                 missing = int((cohort.table["mask"] == "").sum())
@@ -168,6 +179,13 @@ class _Fit:
             if shape.calls != 1:
                 raise FitError(f"{site} fires {shape.calls} times an image; a fit needs once")
         self._check_groups(train, validation)
+
+    def _check_state(self) -> None:
+        self.segmentor.check_attached()
+        if not (self.segmentor.enabled and self.segmentor.strength == 1):
+            raise FitError("perturbers are fitted enabled and at strength 1; set both first")
+        if not torch.is_grad_enabled():
+            raise FitError("a fit needs gradients; it was called under no_grad")
 
     def _check_groups(self, train: Cohort, validation: Cohort) -> None:
         counts = _counts(self.groups, train)
@@ -228,8 +246,8 @@ class _Fit:
             torch.manual_seed(self.settings.seed)
             recipe = build_recipe(self.method, problem)
         for module in recipe.perturbers:
-            module.to(self.pipeline.device)
-        recipe.objective.to(self.pipeline.device)
+            module.to(self.device)
+        recipe.objective.to(self.device)
         self.segmentor.install(recipe.perturbers)
         return recipe
 
@@ -271,12 +289,12 @@ class _Fit:
         *,
         first: bool,
     ) -> dict[str, float]:
-        device = self.pipeline.device
-        prompts = {name: value.to(device) for name, value in batch.inputs.prompts.items()}
-        raw, latents = self.segmentor(batch.inputs.images.to(device), **prompts)
+        device = self.device
+        inputs = self.pipeline.to_host(batch.inputs)
+        raw, latents = self.segmentor(inputs.images, **inputs.prompts)
         inside = _largest_inside(batch.inputs)
         outcome = Outcome(
-            self.pipeline.logits(raw)[inside].float(),
+            self.pipeline.logits(raw, inputs.images.shape[2:])[inside].float(),
             batch.masks.to(device)[inside],
             latents,
             batch.groups.to(device),
@@ -324,10 +342,14 @@ class _Fit:
         dice = per_case.to_numpy()
         codes = self.groups.codes(validation.table)
         by_group = {
-            label: float(np.nanmean(dice[codes == code]))
-            for code, label in enumerate(self.groups.labels)
+            label: _mean(dice[codes == code]) for code, label in enumerate(self.groups.labels)
         }
-        return Candidate(epoch, float(np.nanmean(dice)), by_group)
+        if lost := [label for label, mean in by_group.items() if not np.isfinite(mean)]:
+            raise FitError(
+                f"no Dice for any validation case of {', '.join(map(repr, lost))}: their masks are "
+                "empty, and so are the predictions"
+            )
+        return Candidate(epoch, _mean(dice), by_group)
 
     def _bar(self, loader: DataLoader[Any], label: str) -> Iterable[TrainBatch]:
         return tqdm(loader, label, disable=not self.progress, leave=False)
@@ -341,7 +363,7 @@ class _Collate:
         self.codes = codes
 
     def __call__(self, cases: Sequence[Case]) -> TrainBatch:
-        inputs = prepare(cases, self.spec, torch.device("cpu"))
+        inputs = prepare(cases, self.spec)
         grid = inputs.images.shape[2:]
         masks = [
             to_grid(case.mask, frame, grid)
@@ -356,6 +378,12 @@ def _largest_inside(inputs: Inputs) -> tuple[slice, ...]:
     """Return the part of the grid that some image covers: padding is not trained on."""
     sizes = np.max([frame.inside for frame in inputs.frames], axis=0)
     return (slice(None), slice(None), *(slice(0, int(size)) for size in sizes))
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of what is a number; NaN where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _snapshot(modules: Sequence[nn.Module]) -> list[dict[str, Tensor]]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from apple_seg.errors import ArtifactError, HostMismatchError
+from apple_seg.errors import ArtifactError, HostError, HostMismatchError
 from apple_seg.files import write_bytes
 from apple_seg.host import (
     Example,
@@ -21,6 +21,7 @@ from apple_seg.host import (
     Segment,
     Site,
     fingerprint,
+    unwrap,
     wrap,
 )
 from apple_seg.perturb.perturbers import build_perturber, describe_perturber
@@ -78,9 +79,13 @@ def save(
 
     Raises:
         TypeError: A perturber cannot be rebuilt from a file, the identity for one.
+        HostError: The perturbers have been detached, or are disabled.
     """
     from safetensors.torch import save as to_bytes
 
+    segmentor.check_attached()
+    if not segmentor.enabled:
+        raise HostError("perturbers are saved enabled; leave disabled() first")
     described = [describe_perturber(module) for module in segmentor.perturbers]
     tensors = _payload(segmentor)
     example = segmentor.example
@@ -119,17 +124,25 @@ def read_artifact(path: str | Path) -> tuple[Artifact, dict[str, Tensor]]:
         raise ArtifactError(f"{path} cannot be read as a perturber file: {error}") from error
     if header is None:
         raise ArtifactError(f"{path} was not written by apple_seg.save: it has no header of ours")
-    said: dict[str, Any] = json.loads(header)
+    try:
+        return _parse(json.loads(header), tensors, str(path)), tensors
+    except ArtifactError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ArtifactError(f"{path} is damaged: its header makes no sense ({error})") from error
+
+
+def _parse(said: dict[str, Any], tensors: Mapping[str, Tensor], name: str) -> Artifact:
     if said.get("format") != FORMAT:
         raise ArtifactError(
-            f"{path} has format {said.get('format')}, this version of apple_seg reads {FORMAT}"
+            f"{name} has format {said.get('format')}, this version of apple_seg reads {FORMAT}"
         )
     if said.pop("digest", None) != (digest := _digest(tensors, said)):
-        raise ArtifactError(f"{path} is damaged: it is not what was saved")
+        raise ArtifactError(f"{name} is damaged: it is not what was saved")
     said["sites"] = tuple(Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"])
-    for name in ("perturbers", "example_shape"):
-        said[name] = tuple(said[name])
-    return Artifact(**said, digest=digest), tensors
+    for part in ("perturbers", "example_shape"):
+        said[part] = tuple(said[part])
+    return Artifact(**said, digest=digest)
 
 
 def attach(
@@ -158,6 +171,7 @@ def attach(
         SiteError: The host does not have these sites.
     """
     artifact, tensors = read_artifact(path)
+    host = unwrap(host)
     if strict:
         _check_host(host, artifact, path)
         _check_spec(spec, artifact, path)
@@ -165,14 +179,16 @@ def attach(
     for place, perturber in enumerate(perturbers):
         _load(perturber, _below(tensors, f"perturbers.{place}."), path)
     prompts = _below(tensors, "probe.prompts.")
+    weights = next(host.parameters())
     segmentor = wrap(
         host,
-        enlarge(tensors["probe.images"], artifact.example_shape).to(_device(host)),
+        enlarge(tensors["probe.images"], artifact.example_shape).to(weights),
         sites=artifact.sites,
         segment=segment,
-        prompts={name: value.to(_device(host)) for name, value in prompts.items()},
+        prompts={name: value.to(weights) for name, value in prompts.items()},
     )
     try:
+        _check_shapes(segmentor, artifact, path)
         segmentor.install([perturber.requires_grad_(False) for perturber in perturbers])
         segmentor.strength = artifact.strength
         segmentor.eval()
@@ -210,6 +226,17 @@ def _check_host(host: nn.Module, artifact: Artifact, path: str | Path) -> None:
         )
 
 
+def _check_shapes(segmentor: PerturbedSegmentor, artifact: Artifact, path: str | Path) -> None:
+    for site, shape, described in zip(
+        segmentor.sites, segmentor.shapes, artifact.perturbers, strict=True
+    ):
+        if shape.channels != described["channels"]:
+            raise HostMismatchError(
+                f"{path} has a perturber of {described['channels']} channels for {site}, this "
+                f"host has {shape.channels} there"
+            )
+
+
 def _check_spec(spec: HostSpec | None, artifact: Artifact, path: str | Path) -> None:
     if spec is None or artifact.spec is None:
         return
@@ -241,10 +268,6 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _device(host: nn.Module) -> torch.device:
-    return next(host.parameters()).device
 
 
 def _class_of(host: nn.Module) -> str:

@@ -37,9 +37,9 @@ def take_probe(segmentor: PerturbedSegmentor, example: Example) -> Probe:
 
 def run_probe(segmentor: PerturbedSegmentor, example: Example, images: Tensor) -> Probe:
     """Run stored coarse noise through host and perturbers."""
-    device = next(segmentor.host.parameters()).device
-    spread = enlarge(images, example.shape).to(device)
-    prompts = {name: value.to(device) for name, value in example.prompts.items()}
+    weights = next(segmentor.host.parameters())
+    spread = enlarge(images, example.shape).to(weights)
+    prompts = {name: value.to(weights) for name, value in example.prompts.items()}
     perturbed = segmentor.predict(spread, **prompts)
     with segmentor.disabled():
         deployed = segmentor.predict(spread, **prompts)

@@ -111,7 +111,7 @@ def load(cohort: Cohort, spec: HostSpec) -> dict[str, Tensor]:
     """Read and preprocess all cases into memory, in half precision."""
     images, masks, prompts = [], [], []
     for case in tqdm(cohort, "reading", total=len(cohort)):
-        inputs = prepare([case], spec, torch.device("cpu"))
+        inputs = prepare([case], spec)
         images.append(inputs.images.half())
         masks.append(to_grid(case.mask, inputs.frames[0], inputs.images.shape[2:]).bool()[None])
         prompts.append(inputs.prompts)

@@ -30,9 +30,10 @@ def weights(host, prefix=""):
         lambda host: {"network_weights": weights(host), "init_args": {"plans": "x"}},
         lambda host: {"model": weights(host, "module."), "optimizer": {"state": {}}, "epoch": 1},
         lambda host: {"state_dict": weights(host, "net._orig_mod.")},
+        lambda host: {"state_dict": weights(host), "best_metric": torch.tensor(0.8)},
         lambda host: {"checkpoint": 1, "model": {"state_dict": weights(host)}},
     ],
-    ids=["bare", "lightning", "nnunet", "medsam", "compiled", "twice"],
+    ids=["bare", "lightning", "nnunet", "medsam", "compiled", "beside-a-tensor", "twice"],
 )
 def test_wrappers_and_prefixes_are_recognised(make, wrap_, tmp_path):
     source, host = make(), make()

@@ -8,12 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from apple_seg.errors import CaseError, ConfigError
+from apple_seg.errors import CaseError, ConfigError, HostError
 from apple_seg.host import HostSpec, InputSpec, OutputSpec, Pipeline, PromptSpec, prepare, wrap
 from apple_seg.host.pipeline import to_grid
 from hosts import ToyHost
-
-CPU = torch.device("cpu")
 
 
 @dataclass
@@ -29,7 +27,7 @@ def spec(**tables):
 
 
 def prepared(image, **settings):
-    return prepare([Sample(np.asarray(image, np.float32))], spec(input=InputSpec(**settings)), CPU)
+    return prepare([Sample(np.asarray(image, np.float32))], spec(input=InputSpec(**settings)))
 
 
 def test_fixed_normalisation_by_hand():
@@ -83,8 +81,8 @@ def test_volumes_are_brought_to_their_grid():
 def test_images_of_differing_sizes_need_a_common_grid():
     samples = [Sample(np.zeros((3, 8, 8), np.float32)), Sample(np.zeros((3, 8, 9), np.float32))]
     with pytest.raises(CaseError, match=r"cannot share a batch; set \[host.input\] size"):
-        prepare(samples, spec(), CPU)
-    assert prepare(samples, spec(input=InputSpec(size=(4, 4))), CPU).images.shape[0] == 2
+        prepare(samples, spec())
+    assert prepare(samples, spec(input=InputSpec(size=(4, 4)))).images.shape[0] == 2
 
 
 class Echo(nn.Module):
@@ -140,7 +138,7 @@ def test_probabilities_are_taken_back_to_logits():
     (mask,) = pipeline([Sample(probabilities)])
     assert mask[:, 0].tolist() == [[False, True], [False, False]]
     raw = torch.from_numpy(probabilities)[None]
-    torch.testing.assert_close(pipeline.logits(raw).sigmoid(), raw)
+    torch.testing.assert_close(pipeline.logits(raw, raw.shape[2:]).sigmoid(), raw)
 
 
 def test_class_without_channel_and_too_few_channels_are_refused():
@@ -156,7 +154,7 @@ def boxed(prompt, key="a"):
     mask[0, 20:40, 50:150] = True
     sample = Sample(np.zeros((3, 100, 200), np.float32), mask, key, {"x": "10", "y": "20"})
     given = spec(prompt=prompt, input=InputSpec(size=(64, 64), fit="longest"))
-    return prepare([sample], given, CPU).prompts
+    return prepare([sample], given).prompts
 
 
 def test_box_from_the_truth_is_scaled_to_the_grid():
@@ -191,7 +189,7 @@ def test_points_come_from_the_mask_or_from_columns():
 def test_prompt_from_an_empty_mask_is_refused():
     sample = Sample(np.zeros((3, 8, 8), np.float32), np.zeros((1, 8, 8), bool))
     with pytest.raises(CaseError, match="a: no mask to take a box from"):
-        prepare([sample], spec(prompt=PromptSpec(kind="box")), CPU)
+        prepare([sample], spec(prompt=PromptSpec(kind="box")))
 
 
 def test_mask_on_the_grid_covers_what_the_image_covers():
@@ -233,3 +231,66 @@ def test_deployed_is_the_host_without_its_perturbers():
 def test_factory_that_cannot_be_called_says_so(changes, message):
     with pytest.raises(ConfigError, match=message):
         replace(spec(), **changes).build()
+
+
+def test_logits_on_a_coarser_grid_are_brought_to_the_input_grid_before_padding_is_cut():
+    class Coarse(Echo):
+        def forward(self, images):
+            return nn.functional.avg_pool2d(self.encoder(images), 2)
+
+    from apple_seg.host import Site
+
+    segmentor = wrap(Coarse(), torch.rand(1, 2, 8, 8), sites=[Site("encoder")])
+    given = spec(input=InputSpec(size=(16, 16), fit="longest"))
+    image = np.full((2, 8, 16), -5.0, np.float32)
+    image[..., 8:] = 5
+    (mask,) = Pipeline(segmentor, given, ["lesion"])([Sample(image)])
+    assert (mask[0, :, 10:].all(), mask[0, :, :6].any()) == (True, False)
+
+
+def test_output_that_is_no_number_is_an_error_and_no_empty_mask():
+    pipeline = echo(OutputSpec(), ["lesion"])
+    image = np.zeros((2, 8, 8), np.float32)
+    pipeline([Sample(image)])
+    with torch.no_grad():
+        pipeline.segmentor.host.encoder.weight[0, 0] = torch.nan
+    with pytest.raises(HostError, match="not finite for b"):
+        pipeline([Sample(image, key="b")])
+
+
+def test_images_of_differing_sizes_are_segmented_one_by_one():
+    pipeline = echo(OutputSpec(), ["lesion"])
+    samples = [Sample(np.ones((2, 8, 8), np.float32)), Sample(np.ones((2, 8, 9), np.float32))]
+    assert [mask.shape for mask in pipeline(samples)] == [(1, 8, 8), (1, 8, 9)]
+
+
+def test_half_precision_hosts_take_images_of_their_own_precision():
+    segmentor = wrap(
+        ToyHost().bfloat16(), torch.rand(1, 3, 16, 16).bfloat16(), sites=[ToyHost.SITE]
+    )
+    (mask,) = Pipeline(segmentor, spec(), ["lesion"])([Sample(np.ones((3, 16, 16), np.float32))])
+    assert mask.shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InputSpec(std=(0.0,)), "finite and not 0"),
+        (lambda: InputSpec(clip=(5.0, 1.0)), r"clip is \(low, high\)"),
+        (lambda: InputSpec(size=(0, 4)), "size is"),
+        (lambda: OutputSpec(threshold=5), "between 0 and 1"),
+        (lambda: OutputSpec(channels={"a": -1}), "channels count from 0"),
+        (lambda: OutputSpec(activation="softmax", channels={"a": 0}), "background and cannot"),
+        (lambda: PromptSpec(kind="box", columns=("x", "y")), "box prompt has 4 columns"),
+        (lambda: PromptSpec(kind="box", jitter=2.0), "jitter is a share"),
+        (lambda: spec(arguments={"norm": torch.nn.ReLU}), "values that JSON can hold"),
+    ],
+)
+def test_spec_that_cannot_be_meant_is_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_normalisation_for_another_number_of_channels_is_refused():
+    with pytest.raises(CaseError, match="mean has 3 values, the image 1 channels"):
+        prepared(np.zeros((1, 4, 4)), mean=(0.0, 0.0, 0.0))

@@ -1,6 +1,7 @@
 """The ways in which hooks fail silently, each an error or put right."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from apple_seg.errors import HostError, SiteError
 from apple_seg.host import PerturbedSegmentor, Site, wrap
 from apple_seg.perturb import ResidualPerturber
-from hosts import ToyHost
+from hosts import CASES, ToyHost
 
 
 def images():
@@ -258,3 +259,61 @@ def test_no_latent_outlives_a_forward_that_fails():
     with pytest.raises(RuntimeError, match="decoder failed"):
         segmentor(images())
     assert all(tap.latents == [] for tap in segmentor._taps)
+
+
+def test_threads_that_share_a_host_do_not_mix_their_latents():
+    """Two images are held at the same skip site until both have passed it."""
+    case = CASES[0]
+    host = case.build()
+    segmentor = loud(wrap(host, case.images[:1], sites="all"))
+    expected = [segmentor.predict(image[None]) for image in case.images]
+    barrier = threading.Barrier(2, timeout=20)
+    found = {}
+
+    def hold(_module, _inputs):
+        barrier.wait()
+
+    def work(place):
+        found[place] = segmentor.predict(case.images[place][None])
+
+    handle = host.get_submodule("model.1").register_forward_pre_hook(hold)
+    threads = [threading.Thread(target=work, args=(place,)) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    handle.remove()
+    for place in (0, 1):
+        torch.testing.assert_close(found[place], expected[place], rtol=0, atol=0)
+
+
+def test_detached_segmentor_does_not_pass_the_bare_host_off_as_perturbed():
+    segmentor = loud(wrapped())
+    host = segmentor.detach()
+    with pytest.raises(HostError, match="have been detached"):
+        segmentor.predict(images())
+    again = loud(wrapped(host))
+    assert segmentor.detach() is host
+    assert not any(value.requires_grad for value in host.parameters())
+    again.predict(images())
+
+
+def test_host_that_fails_on_the_example_is_named_with_the_shape():
+    with pytest.raises(HostError, match=r"ToyHost fails on an image of shape \(1, 5, 16, 16\)"):
+        wrap(ToyHost(), torch.rand(1, 5, 16, 16), sites=[ToyHost.SITE])
+
+
+def test_host_whose_output_is_no_number_is_refused():
+    host = ToyHost()
+    with torch.no_grad():
+        host.decoder.bias.fill_(torch.nan)
+    with pytest.raises(HostError, match="not finite"):
+        wrapped(host)
+    assert hooks(host) == []
+
+
+def test_site_named_twice_or_by_a_mere_string_is_refused():
+    with pytest.raises(SiteError, match="named twice"):
+        wrap(ToyHost(), images()[:1], sites=[ToyHost.SITE, ToyHost.SITE])
+    with pytest.raises(SiteError, match=r"a site is Site\(module"):
+        wrap(ToyHost(), images()[:1], sites=["encoder"])

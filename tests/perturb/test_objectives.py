@@ -74,6 +74,14 @@ def test_softmax_loss_reads_background_from_channel_zero():
     assert objective.per_case(right.flip(1), masks).item() > 1
 
 
+def test_softmax_background_may_be_another_channel():
+    objective = SegmentationObjective(activation="softmax", channels=[0], background=1)
+    masks = torch.tensor([[[[1.0, 0.0]]]])
+    right = torch.tensor([[[[20.0, -20.0]], [[-20.0, 20.0]]]])
+    assert objective.per_case(right, masks).item() == pytest.approx(0, abs=1e-4)
+    assert objective.per_case(right.flip(1), masks).item() > 1
+
+
 def test_pooling_is_mean_and_deviation_of_every_channel_of_every_site():
     latents = [torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2, 2)]
     pooled = pool(latents)

@@ -112,6 +112,7 @@ def bad_nan():
             GroupError,
             "no validation case of 'group = B'",
         ),
+        ({"validation": toy_cohort()}, FitError, "12 patients .* are among the train and the val"),
         ({"train": bad_nan()}, CaseError, r"train/5.npy: 3 values are not finite"),
         (
             {"groups": Groups(by={"sex": ["f", "m"]}, reference="sex = m")},
@@ -119,7 +120,15 @@ def bad_nan():
             "no column 'sex' to group by; the columns are: case",
         ),
     ],
-    ids=["few-cases", "no-masks", "one-group", "no-validation-group", "nan", "no-column"],
+    ids=[
+        "few-cases",
+        "no-masks",
+        "one-group",
+        "no-validation-group",
+        "shared-patients",
+        "nan",
+        "no-column",
+    ],
 )
 def test_bad_input_is_refused_and_leaves_the_identity(changes, error, message):
     pipeline = make_pipeline()
@@ -201,3 +210,15 @@ def candidate(epoch, **by_group):
 def test_worst_group_rule_by_hand(rest, expected):
     identity = candidate(0, A=0.90, B=0.80)
     assert worst_group([identity, *rest], 0.01).epoch == expected
+
+
+def test_fit_needs_perturbers_that_act_and_gradients():
+    pipeline = make_pipeline()
+    with pipeline.segmentor.disabled(), pytest.raises(FitError, match="enabled and at strength 1"):
+        run(pipeline)
+    pipeline.segmentor.strength = 0.5
+    with pytest.raises(FitError, match="enabled and at strength 1"):
+        run(pipeline)
+    pipeline.segmentor.strength = 1.0
+    with torch.no_grad(), pytest.raises(FitError, match="called under no_grad"):
+        run(pipeline)

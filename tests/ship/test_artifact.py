@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from apple_seg.errors import ArtifactError, HostMismatchError
+from apple_seg.errors import ArtifactError, HostError, HostMismatchError
 from apple_seg.host import HostSpec, InputSpec, fingerprint, wrap
 from apple_seg.perturb import ResidualPerturber
 from apple_seg.ship import attach, read_artifact, save
@@ -187,6 +187,44 @@ def test_identity_is_saved_as_such_never(host, tmp_path):
     with pytest.raises(TypeError, match="a Identity cannot be saved"):
         save(segmentor, tmp_path / "perturber.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compiled_and_half_precision_hosts_are_attached(tmp_path):
+    host = ToyHost().bfloat16()
+    segmentor = fitted(host, images()[:1].bfloat16(), sites=[ToyHost.SITE])
+    path = tmp_path / "perturber.safetensors"
+    save(segmentor, path)
+    expected = segmentor.predict(images().bfloat16())
+    segmentor.detach()
+    attached = attach(torch.compile(host, backend="eager"), path)
+    assert attached.host is host
+    torch.testing.assert_close(attached.predict(images().bfloat16()), expected, rtol=0, atol=0)
+
+
+def test_detached_or_disabled_perturbers_are_not_saved(host, tmp_path):
+    segmentor = fitted(host, images()[:1], sites=[ToyHost.SITE])
+    path = tmp_path / "perturber.safetensors"
+    with segmentor.disabled(), pytest.raises(HostError, match="saved enabled"):
+        save(segmentor, path)
+    segmentor.detach()
+    with pytest.raises(HostError, match="have been detached"):
+        save(segmentor, path)
+    assert not path.exists()
+
+
+def test_host_with_other_channels_is_refused_even_where_one_insists(saved):
+    path, _ = saved
+
+    class Wider(ToyHost):
+        def __init__(self):
+            super().__init__()
+            self.encoder.conv = nn.Conv2d(3, 9, 3, stride=2, padding=1)
+            self.decoder = nn.Conv2d(9, 1, 1)
+
+    wider = Wider()
+    with pytest.raises(HostMismatchError, match=r"a perturber of 8 channels .* has 9 there"):
+        attach(wider, path, strict=False)
+    assert untouched(wider)
 
 
 def test_attach_needs_torch_numpy_and_safetensors_only(host, saved, tmp_path):
