@@ -23,8 +23,8 @@ import torch
 from apple_seg.audit import compare_scores
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Cohort
-from apple_seg.errors import AppleSegError
-from apple_seg.files import to_json, write_text
+from apple_seg.errors import AppleSegError, FitError
+from apple_seg.files import plain, to_json, write_text
 from apple_seg.host import Pipeline, fingerprint
 from apple_seg.measure import Predict, score
 from apple_seg.perturb import fit
@@ -56,9 +56,9 @@ class Task:
         """Return the file of one seed's perturbers."""
         return self.folder / f"seed-{seed}.safetensors"
 
-    def scores(self, seed: int) -> Path:
-        """Return the file of one seed's per-case scores."""
-        return self.folder / f"seed-{seed}-{self.audit_cases or 'all'}.csv"
+    def scores(self, made_by: str) -> Path:
+        """Return the file of the per-case scores of what has this digest or fingerprint."""
+        return self.experiment.output / f"scores-{made_by[:12]}-{self.audit_cases or 'all'}.csv"
 
 
 def main() -> None:
@@ -105,6 +105,7 @@ def fit_task(task: Task, _name: str) -> None:
     validation = some(cohort.split(experiment.splits.validation), task.validation_cases)
     for seed in task.seeds:
         if task.perturber(seed).is_file():
+            check_same(task, seed)
             continue
         with wrapped(experiment, train) as segmentor:
             result = fit(
@@ -119,6 +120,20 @@ def fit_task(task: Task, _name: str) -> None:
             path = task.perturber(seed)
             save(segmentor, path, spec=experiment.host, cohort=train.digest(), record=record)
         print(f"  seed {seed}: {result.selected}", flush=True)
+
+
+def check_same(task: Task, seed: int) -> None:
+    """Refuse to go on from a perturber that was fitted otherwise.
+
+    Raises:
+        FitError: Its settings or its host are not those of the task.
+    """
+    path = task.perturber(seed)
+    artifact, _ = read_artifact(path)
+    settings = plain(replace(task.experiment.fit, seed=seed))
+    same_host = artifact.fingerprint == fingerprint(task.experiment.host.build())
+    if not same_host or artifact.record["fit"]["settings"] != settings:
+        raise FitError(f"{path} was fitted with another host or other settings; move it away")
 
 
 def audit_task(task: Task, name: str) -> None:
@@ -170,14 +185,14 @@ def audit_block(
 
 def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return each case's scores averaged over seeds."""
-    keys = ["case", "cluster", "class"]
+    keys = ["case", "cluster", "class", "unit"]
     stacked = pd.concat(tables)
     return stacked.groupby(keys, sort=False).mean().reset_index()
 
 
 def host_scores(task: Task, cases: Cohort) -> pd.DataFrame:
     """Return the deployed host's scores, once for all methods."""
-    path = task.folder.parent / f"host-{task.audit_cases or 'all'}.csv"
+    path = task.scores(fingerprint(task.experiment.host.build()))
     if not path.is_file():
         with wrapped(task.experiment, cases) as segmentor:
             pipeline = pipeline_of(task.experiment, segmentor, cases)
@@ -187,7 +202,8 @@ def host_scores(task: Task, cases: Cohort) -> pd.DataFrame:
 
 def seed_scores(task: Task, seed: int, cases: Cohort) -> pd.DataFrame:
     """Return the scores with one seed's perturbers, attached as production would."""
-    path = task.scores(seed)
+    check_same(task, seed)
+    path = task.scores(read_artifact(task.perturber(seed))[0].digest)
     if not path.is_file():
         spec = task.experiment.host
         segmentor = attach(spec.build(task.experiment.device), task.perturber(seed), spec=spec)

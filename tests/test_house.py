@@ -35,6 +35,9 @@ def rooms_known(folder):
     files = list(folder.rglob("*.py"))
     assert files
     names = set().union(*map(imports, files))
+    ours = {name for name in names if name.partition(".")[0] == "apple_seg"}
+    shared = {"apple_seg.errors", "apple_seg.files", "apple_seg._lazy"}
+    assert all(name in shared or name.split(".")[1:2][0] in ROOMS for name in ours)
     return {name.split(".")[1] for name in names if name.startswith("apple_seg.")} & ROOMS
 
 

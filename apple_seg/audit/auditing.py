@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apple_seg.audit.cases import SIZES, UNKNOWN_LABEL, count, group_codes, pair, per_case
+from apple_seg.audit.cases import SIZES, UNKNOWN_LABEL, align, count, group_codes, pair, per_case
 from apple_seg.audit.figures import Design, Disaggregated, disaggregate, estimate_difference
 from apple_seg.audit.limits import notes
 from apple_seg.audit.results import Audit, Comparison
@@ -155,23 +155,28 @@ class _Auditor:
     def compare(self, host: pd.DataFrame, perturbed: pd.DataFrame) -> Comparison:
         """Compare scores under the declared policy."""
         metrics = [name for name in self._metrics(host) if name in self._metrics(perturbed)]
+        perturbed = align(host, perturbed)
+        before, after = self.audit(host), self.audit(perturbed)
         policies = {
             name: pair(apply_policy(host, name), apply_policy(perturbed, name), metrics)
             for name in POLICIES
         }
         pairs = policies[self.settings.policy]
-        before = self._audit(pairs.host, metrics, {k: v.host for k, v in policies.items()})
-        after = self._audit(pairs.perturbed, metrics, {k: v.perturbed for k, v in policies.items()})
-        changed = _paired_cases(before.cases, after.cases, metrics)
+        groups = before.cases["group"]
+        tables = per_case(pairs.host, metrics), per_case(pairs.perturbed, metrics)
+        changed = _paired_cases(*tables, groups, metrics)
         main = self.settings.metric
         columns = {name: changed[f"change_{name}"] for name in (*metrics, "predicted_size")}
         change = self._figures(columns, changed)
         followed = self._follow(before, after, changed)
         policy_changes = {
-            name: self._change(one.host, one.perturbed) for name, one in policies.items()
+            name: self._change(one.host, one.perturbed, changed) for name, one in policies.items()
         }
         by_class = {
-            name: self._change(*(_of_class(one, name) for one in pairs)) for name in before.by_class
+            name: self._change(
+                _of_class(pairs.host, name), _of_class(pairs.perturbed, name), changed
+            )
+            for name in before.by_class
         }
         return Comparison(
             host=before,
@@ -235,10 +240,12 @@ class _Auditor:
         values = part.set_index("case")[self.settings.metric].reindex(cases["case"])
         return disaggregate(values.to_numpy(dtype=float), self._design(cases)._replace(resamples=0))
 
-    def _change(self, host: pd.DataFrame, perturbed: pd.DataFrame) -> Disaggregated:
+    def _change(
+        self, host: pd.DataFrame, perturbed: pd.DataFrame, cases: pd.DataFrame
+    ) -> Disaggregated:
         main = self.settings.metric
         before, after = per_case(host, [main]), per_case(perturbed, [main])
-        return self._plain(before.assign(**{main: after[main] - before[main]}), before)
+        return self._plain(before.assign(**{main: after[main] - before[main]}), cases)
 
     def _follow(self, before: Audit, after: Audit, changed: pd.DataFrame) -> Followed | None:
         """Name the difference to follow by the host's means, and estimate what became of it."""
@@ -295,9 +302,10 @@ def _of_class(scores: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _paired_cases(
-    host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]
+    host: pd.DataFrame, perturbed: pd.DataFrame, groups: pd.Series, metrics: Sequence[str]
 ) -> pd.DataFrame:
-    table = host[["case", "cluster", "group", "truth_size"]].copy()
+    table = host[["case", "cluster", "truth_size"]].copy()
+    table.insert(2, "group", groups)
     for name in (*metrics, "predicted_size"):
         table[f"host_{name}"], table[f"perturbed_{name}"] = host[name], perturbed[name]
         table[f"change_{name}"] = perturbed[name] - host[name]
@@ -319,6 +327,7 @@ def _unpaired(
     return (
         f"{int(only_host.sum())} masks have a {main} under the host only and "
         f"{int(only_perturbed.sum())} under the perturbed host only (false positives on empty "
-        "masks that went, or came); they are in no paired figure. The change under the policy "
-        "'one' counts them.",
+        "masks that went, or came). In the paired change an empty mask that was rightly left "
+        "empty counts as 1 there, so that the figures of host and perturbed host do not differ by "
+        "the change alone.",
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apple_seg.data import UNKNOWN, Groups
 from apple_seg.errors import CaseError
+from apple_seg.measure import METRICS
 
 SIZES = ("truth_size", "predicted_size")
 UNKNOWN_LABEL = "unknown"
@@ -70,10 +71,8 @@ def group_codes(scores: pd.DataFrame, table: pd.DataFrame, groups: Groups) -> ND
     return np.asarray(codes.loc[cases], dtype=np.int64)
 
 
-def pair(host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]) -> Paired:
-    """Put two tables of scores in the same order, and drop from both what only one has.
-
-    A score that is NaN in one becomes NaN in the other.
+def align(host: pd.DataFrame, perturbed: pd.DataFrame) -> pd.DataFrame:
+    """Return the perturbed host's scores in the order of the host's.
 
     Raises:
         CaseError: The tables do not hold the same cases, classes and true masks.
@@ -87,12 +86,25 @@ def pair(host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]) ->
     right = right.loc[left.index]
     if (other := left["truth_size"] != right["truth_size"]).any():
         raise CaseError(f"{left.index[other][0]}: the two tables were scored against other masks")
-    left, right = left.copy(), right.copy()
+    return right.reset_index()[perturbed.columns.to_list()]
+
+
+def pair(host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]) -> Paired:
+    """Make two aligned tables comparable, score by score.
+
+    Where only one of the two left an empty mask empty, its overlap counts as 1 in the pair: a
+    perturber that adds (or takes away) false positives has changed that case. Other scores
+    that only one has, such as distances, are dropped from both.
+    """
+    left, right = host.reset_index(drop=True), perturbed.reset_index(drop=True)
     for name in metrics:
+        if METRICS[name].overlap:
+            for one, other in ((left, right), (right, left)):
+                empty = (one["truth_size"] == 0) & (one["predicted_size"] == 0)
+                one.loc[empty & one[name].isna() & other[name].notna(), name] = 1.0
         lacking = left[name].isna() | right[name].isna()
         left.loc[lacking, name] = right.loc[lacking, name] = np.nan
-    columns = host.columns.to_list()
-    return Paired(left.reset_index()[columns], right.reset_index()[columns])
+    return Paired(left, right)
 
 
 def count(

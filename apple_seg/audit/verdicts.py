@@ -124,9 +124,7 @@ def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
         return Judgement(answer=Difference.PRESENT, reasons=_say("reference minus", shown))
     reasons = _say("reference minus", decisive)
     blind = {
-        label: found
-        for label, found in differences.items()
-        if not found.minimum_detectable <= margin
+        label: found for label, found in decisive.items() if not found.minimum_detectable <= margin
     }
     if blind or not differences:
         return Judgement(
@@ -150,7 +148,7 @@ def judge_change(change: Disaggregated, followed: Followed | None, *, margin: fl
     if harmed:
         return Judgement(answer=Change.HARMED, reasons=_say("change of", harmed))
     blind = {
-        label: found for label, found in groups.items() if not found.minimum_detectable <= margin
+        label: found for label, found in claims.items() if not found.minimum_detectable <= margin
     }
     if blind or followed is None:
         return Judgement(

@@ -11,7 +11,9 @@ class Discriminator(nn.Module):
 
     Not published, and decided here: a latent is pooled to each channel's mean and standard
     deviation over its cells; hidden widths are 128 and 64; leaky ReLUs stand between the blocks.
-    BatchNorm needs two cases at least.
+    BatchNorm needs two cases at least. Taken literally, as here, the last block's BatchNorm
+    scales the guesses by what a batch spreads: the discriminator is then never quite unsure,
+    however little the latents tell, and each case's gradient depends a little on its batch.
     """
 
     def __init__(self, channels: Sequence[int], num_groups: int) -> None:

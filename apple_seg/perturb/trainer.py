@@ -310,18 +310,26 @@ class _Fit:
         if not torch.isfinite(loss):
             named = {name: float(value) for name, value in terms.items()}
             raise FitError(f"the loss is not finite: {named}; lower [fit] learning_rate")
+        if first:
+            self._check_gradients(outcome.logits, recipe.perturbers)
         optimizer.zero_grad()
         loss.backward()
-        if first:
-            self._check_gradients(recipe.perturbers)
         optimizer.step()
         return {**{name: value.item() for name, value in terms.items()}, **observed}
 
-    def _check_gradients(self, perturbers: Sequence[nn.Module]) -> None:
-        """Refuse to go on where a fit would train nothing."""
+    def _check_gradients(self, logits: Tensor, perturbers: Sequence[nn.Module]) -> None:
+        """Refuse to go on where a perturber cannot change the masks.
+
+        Asked of the logits alone: an adversary's loss reaches every perturber by itself.
+        """
         for site, perturber in zip(self.segmentor.sites, perturbers, strict=True):
-            gradients = [value.grad for value in perturber.parameters() if value.grad is not None]
-            if not any(bool(gradient.any()) for gradient in gradients):
+            gradients = torch.autograd.grad(
+                logits.square().sum(),
+                list(perturber.parameters()),
+                retain_graph=True,
+                allow_unused=True,
+            )
+            if not any(gradient is not None and bool(gradient.any()) for gradient in gradients):
                 raise FitError(
                     f"no gradient reaches the perturber at {site}: the host detaches this latent "
                     "on its way to the output; leave the site out"
@@ -375,7 +383,7 @@ class _Collate:
 
 
 def _largest_inside(inputs: Inputs) -> tuple[slice, ...]:
-    """Return the part of the grid that some image covers: padding is not trained on."""
+    """Return the part of the grid that some image covers; what is padding in all is left out."""
     sizes = np.max([frame.inside for frame in inputs.frames], axis=0)
     return (slice(None), slice(None), *(slice(0, int(size)) for size in sizes))
 

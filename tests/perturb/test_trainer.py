@@ -165,12 +165,13 @@ def test_decoder_without_gradients_is_found_out_at_the_first_step(method):
         run(make_pipeline(Blind()), method=MethodSpec(name=method))
 
 
-def test_one_site_without_gradient_is_found_out_and_named():
+@pytest.mark.parametrize("method", ["apple", "segmentation-only"])
+def test_one_site_without_gradient_is_found_out_and_named(method):
     sites = [ToyHost.SITE, Site("encoder", item=0)]
     segmentor = wrap(HalfBlind(), torch.rand(1, 3, 16, 16), sites=sites)
     pipeline = Pipeline(segmentor, SPEC, ["lesion"])
     with pytest.raises(FitError, match=r"no gradient reaches the perturber at encoder\[0\]"):
-        run(pipeline, method=MethodSpec(name="segmentation-only"))
+        run(pipeline, method=MethodSpec(name=method))
 
 
 def test_site_that_fires_twice_an_image_cannot_be_fitted():

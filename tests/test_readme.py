@@ -1,0 +1,57 @@
+"""What the README shows is run, and its numbers are those of the committed results."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apple_seg.config import read_experiment
+from planted import write_experiment
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def block(language, number=0):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number]
+
+
+def test_experiment_of_the_readme_is_valid(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text(block("toml"))
+    experiment = read_experiment(path)
+    assert experiment.groups.labels == ("age < 60", "age >= 60")
+    assert experiment.method.sites == "all"
+
+
+def test_python_of_the_readme_runs_and_attaches(tmp_path, monkeypatch):
+    shutil.move(write_experiment(tmp_path), tmp_path / "experiment.toml")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(block("python"), names)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    host = names["segmentor"].detach()
+    images = names["example"].images
+    exec(block("python", 1), {"apple_seg": names["apple_seg"], "host": host, "images": images})
+    lines = [line for line in block("python").splitlines() if line and "import" not in line]
+    assert len(lines) <= 11
+
+
+def test_tables_are_what_the_committed_results_say():
+    command = [sys.executable, "-m", "benchmarks.report", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_make_knows_what_the_readme_says(target):
+    assert f"make {target} " in README
+    environment = {**os.environ, "MAKEFLAGS": ""}
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
