@@ -196,6 +196,11 @@ def _read(path: Path, overrides: list[str]) -> Any:
 
 def _print(written: Any) -> None:
     console.print(written.result)
+    if written.audited > 1:
+        console.print(
+            f"[bold]This perturber file has now been compared {written.audited} times.[/] Choose "
+            "on validation: picking among looks at these cases flatters their numbers."
+        )
     _list_files(written.files)
 
 

@@ -28,6 +28,9 @@ class Written:
     result: Any
     files: tuple[Path, ...]
 
+    audited: int = 1
+    """How often this perturber file has been compared."""
+
 
 @contextmanager
 def wrapped(
@@ -108,7 +111,8 @@ def compare_experiment(
 ) -> Written:
     """Audit the host and the perturbed host on the same cases of the audit split.
 
-    The numbers are added to the perturber file.
+    The numbers are added to the perturber file, and how often it has been audited: a choice
+    between several looks at the same cases would be one made on them.
     """
     path = perturber_of(experiment, perturber)
     cohort = checked(experiment, [experiment.splits.audit], progress=progress)
@@ -127,11 +131,12 @@ def compare_experiment(
             progress=progress,
         )
         files = _write(result, experiment.output / COMPARISON)
-        record = {**artifact.record, "audit": result.to_dict()}
+        times = int(artifact.record.get("audited", 0)) + 1
+        record = {**artifact.record, "audit": result.to_dict(), "audited": times}
         save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
     finally:
         segmentor.detach()
-    return Written(result, (*files, path))
+    return Written(result, (*files, path), times)
 
 
 def attach_experiment(experiment: Experiment, perturber: Path | None = None) -> PerturbedSegmentor:

@@ -17,10 +17,11 @@ from apple_seg.perturb.perturbers import (
     build_perturber,
     describe_perturber,
 )
+from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.selection import RULES, Candidate
 
 if TYPE_CHECKING:
-    from apple_seg.perturb.trainer import FitResult, FitSettings, fit
+    from apple_seg.perturb.trainer import fit
 
 __all__ = [
     "METHODS",
@@ -45,5 +46,5 @@ __all__ = [
 # The trainer reads cases; what was trained runs without it.
 __getattr__ = lazy_exports(
     __name__,
-    dict.fromkeys(("FitResult", "FitSettings", "fit"), "apple_seg.perturb.trainer"),
+    {"fit": "apple_seg.perturb.trainer"},
 )

@@ -2,9 +2,8 @@
 
 import copy
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,89 +12,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from apple_seg.data import UNKNOWN, Case, Cohort, Groups
-from apple_seg.errors import ConfigError, FitError, GroupError
-from apple_seg.host import HostSpec, Inputs, PerturbedSegmentor, Pipeline, prepare, to_grid
+from apple_seg.data import UNKNOWN, Cohort, Groups
+from apple_seg.errors import FitError, GroupError
+from apple_seg.host import PerturbedSegmentor, Pipeline
 from apple_seg.measure import score
+from apple_seg.perturb.batches import Collate, TrainBatch, covered
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
 from apple_seg.perturb.objectives import Outcome
+from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.selection import RULES, Candidate
-
-_STRICT = {"extra": "forbid"}  # for pydantic, where the experiment file is read
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """The `[fit]` table: how to train, and nothing of what to train."""
-
-    __pydantic_config__ = _STRICT
-
-    epochs: int = 5
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    """Of the perturbers at the start; it falls to zero along a cosine."""
-
-    selection: str = "worst-group"
-    """Which epoch is kept, by validation; see `perturb/selection.py`."""
-
-    margin: float = 0.01
-    """How much mean Dice no group may lose on validation."""
-
-    seed: int = 0
-    """Of the perturbers' and the discriminator's start and of the order of cases."""
-
-    def __post_init__(self) -> None:
-        sound = 0 < self.learning_rate < float("inf") and 0 <= self.margin < 1
-        if self.epochs < 1 or self.batch_size < 2 or not sound:
-            raise ConfigError(
-                "a fit needs 1 epoch and a batch of 2 at least, a positive learning rate, and a "
-                f"margin from 0 to below 1; got epochs={self.epochs}, "
-                f"batch_size={self.batch_size}, learning_rate={self.learning_rate}, "
-                f"margin={self.margin}"
-            )
-        if self.selection not in RULES:
-            raise ConfigError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitResult:
-    """What a fit did."""
-
-    method: MethodSpec
-    settings: FitSettings
-    sites: tuple[str, ...]
-    n_fit: int
-    n_validation: int
-    trained_parameters: int
-    host_parameters: int
-    selected: Candidate
-    candidates: tuple[Candidate, ...]
-    """The identity, then a candidate an epoch, as validation saw them."""
-
-    losses: tuple[Mapping[str, float], ...]
-    """Mean of every loss term, an epoch each."""
-
-    seconds: float
-    """Wall clock of training and validation."""
-
-    groups: Mapping[str, int] = field(default_factory=dict)
-    """Cases fitted on, by group; `unknown` are in no group."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON."""
-        plain = asdict(self)
-        plain["method"]["sites"] = list(self.sites)
-        return plain
-
-
-class TrainBatch(NamedTuple):
-    """What one step needs."""
-
-    inputs: Inputs
-    masks: Tensor
-    """(N, K, *grid)"""
-    groups: Tensor
-    """(N,) codes, -1 where unknown."""
 
 
 def fit(
@@ -259,7 +184,7 @@ class _Fit:
             shuffle=True,
             drop_last=True,
             generator=torch.Generator().manual_seed(self.settings.seed),
-            collate_fn=_Collate(self.pipeline.spec, codes),
+            collate_fn=Collate(self.pipeline.spec, codes),
         )
 
     def _train_epoch(
@@ -292,7 +217,7 @@ class _Fit:
         device = self.device
         inputs = self.pipeline.to_host(batch.inputs)
         raw, latents = self.segmentor(inputs.images, **inputs.prompts)
-        inside = _largest_inside(batch.inputs)
+        inside = covered(batch.inputs)
         outcome = Outcome(
             self.pipeline.logits(raw, inputs.images.shape[2:])[inside].float(),
             batch.masks.to(device)[inside],
@@ -361,31 +286,6 @@ class _Fit:
 
     def _bar(self, loader: DataLoader[Any], label: str) -> Iterable[TrainBatch]:
         return tqdm(loader, label, disable=not self.progress, leave=False)
-
-
-class _Collate:
-    """Cases to a batch, in the loader's own process."""
-
-    def __init__(self, spec: HostSpec, codes: Mapping[str, int]) -> None:
-        self.spec = spec
-        self.codes = codes
-
-    def __call__(self, cases: Sequence[Case]) -> TrainBatch:
-        inputs = prepare(cases, self.spec)
-        grid = inputs.images.shape[2:]
-        masks = [
-            to_grid(case.mask, frame, grid)
-            for case, frame in zip(cases, inputs.frames, strict=True)
-            if case.mask is not None
-        ]
-        groups = torch.tensor([self.codes[case.key] for case in cases])
-        return TrainBatch(inputs, torch.stack(masks), groups)
-
-
-def _largest_inside(inputs: Inputs) -> tuple[slice, ...]:
-    """Return the part of the grid that some image covers; what is padding in all is left out."""
-    sizes = np.max([frame.inside for frame in inputs.frames], axis=0)
-    return (slice(None), slice(None), *(slice(0, int(size)) for size in sizes))
 
 
 def _mean(values: NDArray[np.float64]) -> float:
