@@ -13,6 +13,7 @@ import platform
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--audit-cases", type=int, help="audit so many, drawn with seed 0")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
+    commit()
     experiment = read_experiment(options.experiment, options.overrides)
     act = fit_task if options.action == "fit" else audit_task
     for task in tasks(experiment, options):
@@ -242,8 +244,9 @@ def describe_run(task: Task) -> dict[str, Any]:
     }
 
 
+@cache
 def commit() -> str:
-    """Return the commit that this ran on, with a + where files had changed since."""
+    """Return the commit that this ran on, asked once at the start, with a + where files had changed since."""
     where = Path(__file__).parent
 
     def git(*arguments: str) -> str:
