@@ -47,7 +47,15 @@ def load(folder: Path) -> list[dict[str, Any]]:
 def summary(results: Sequence[dict[str, Any]]) -> str:
     """Return one table: a row for each host as deployed, then a row a method."""
     labels = list(results[0]["audit"]["host"]["by_group"])
-    header = ["host", "method", "fitted on", "seeds", *labels, "difference", "change of the worst"]
+    header = [
+        "host",
+        "method",
+        "fitted on",
+        "identity kept",
+        *labels,
+        "difference",
+        "change of the worst",
+    ]
     lines = [*_heading([*header, "verdict"])]
     for host, group in groupby(results, key=lambda one: one["host"]):
         methods = list(group)
@@ -80,7 +88,9 @@ def _method(one: dict[str, Any]) -> list[Any]:
     change = f"{worst['value']:+.4f} [{worst['low']:+.4f}, {worst['high']:+.4f}]"
     verdict = audit["verdict"]["change"]
     figures = _figures(audit["perturbed"])
-    return [one["method"], one["n_fit"], len(one["seeds"]), *figures, change, verdict]
+    kept = sum(fit["selected"]["epoch"] == 0 for fit in one["fit"])
+    seeds = f"{kept} of {len(one['seeds'])}"
+    return [one["method"], one["n_fit"], seeds, *figures, change, verdict]
 
 
 def _figures(block: dict[str, Any]) -> list[str]:

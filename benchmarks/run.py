@@ -139,12 +139,19 @@ def check_same(task: Task, seed: int) -> None:
 
 
 def audit_task(task: Task, name: str) -> None:
-    """Score every seed's perturbers on the audit split and write the result file."""
+    """Score every seed's perturbers on the audit split and write the result file.
+
+    Where validation kept the identity, the perturbed host is the host, bit for bit (the tests
+    hold it), and its scores are the host's.
+    """
     experiment = task.experiment
     cases = some(experiment.cohort.read().split(experiment.splits.audit), task.audit_cases)
     host = host_scores(task, cases)
-    tables = [seed_scores(task, seed, cases) for seed in task.seeds]
     records = [read_artifact(task.perturber(seed))[0].record["fit"] for seed in task.seeds]
+    tables = [
+        host if record["selected"]["epoch"] == 0 else seed_scores(task, seed, cases)
+        for seed, record in zip(task.seeds, records, strict=True)
+    ]
     method = experiment.method
     result = {
         "set": name.partition("-")[0],
@@ -246,7 +253,7 @@ def describe_run(task: Task) -> dict[str, Any]:
 
 @cache
 def commit() -> str:
-    """Return the commit that this ran on, asked once at the start, with a + where files had changed since."""
+    """Return the commit that this ran on, asked at the start; a + where files had changed."""
     where = Path(__file__).parent
 
     def git(*arguments: str) -> str:
