@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -213,6 +213,20 @@ class HostSpec:
         described = asdict(self)
         del described["checkpoint"], described["trust_pickle"]
         return described
+
+    @classmethod
+    def from_identity(cls, described: Mapping[str, Any]) -> Self:
+        """Return the spec that `identity` described; what an older version left out is default.
+
+        Raises:
+            ConfigError: A newer version said more than this one knows.
+        """
+        parts = {"input": InputSpec, "output": OutputSpec, "prompt": PromptSpec}
+        try:
+            made = {name: part(**described.get(name, {})) for name, part in parts.items()}
+            return cls(**{**described, **made})
+        except TypeError as error:
+            raise ConfigError(f"a host described by another version: {error}") from error
 
 
 def _import(path: str) -> Any:

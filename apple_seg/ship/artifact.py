@@ -240,7 +240,8 @@ def _check_shapes(segmentor: PerturbedSegmentor, artifact: Artifact, path: str |
 def _check_spec(spec: HostSpec | None, artifact: Artifact, path: str | Path) -> None:
     if spec is None or artifact.spec is None:
         return
-    used, here = dict(artifact.spec), json.loads(json.dumps(spec.identity()))
+    known = HostSpec.from_identity(artifact.spec)
+    used, here = (json.loads(json.dumps(one.identity())) for one in (known, spec))
     differing = sorted(key for key in used | here if used.get(key) != here.get(key))
     if differing:
         said = "; ".join(f"{key} was {used.get(key)}, is {here.get(key)}" for key in differing)

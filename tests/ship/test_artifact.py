@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from apple_seg.errors import ArtifactError, HostError, HostMismatchError
+from apple_seg.errors import ArtifactError, ConfigError, HostError, HostMismatchError
 from apple_seg.host import HostSpec, InputSpec, fingerprint, wrap
 from apple_seg.perturb import ResidualPerturber
 from apple_seg.ship import attach, read_artifact, save
@@ -93,6 +93,15 @@ def test_another_use_of_the_same_host_is_refused(host, saved):
         attach(host, path, spec=other)
     assert untouched(host)
     attach(host, path, spec=replace(SPEC, checkpoint=Path("elsewhere.pt"))).detach()
+
+
+def test_spec_of_an_older_version_is_completed_by_the_defaults():
+    described = json.loads(json.dumps(SPEC.identity()))
+    del described["output"]["background"], described["none"]
+    completed = json.loads(json.dumps(HostSpec.from_identity(described).identity()))
+    assert completed == json.loads(json.dumps(SPEC.identity()))
+    with pytest.raises(ConfigError, match="described by another version"):
+        HostSpec.from_identity({**described, "novelty": 1})
 
 
 def test_other_code_with_the_same_weights_is_refused(host, saved):
