@@ -51,7 +51,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Of the images and of the training.")] = 0,
 ) -> None:
-    """Plant a gap, train a host that has it, fit a perturber, compare: about two minutes.
+    """Plant a gap, train a host that has it, fit perturbers, compare: minutes on two idle cores.
 
     Writes a cohort of drawn images, a host checkpoint and an experiment file, then does what
     [bold]fit[/] and [bold]compare[/] do.
@@ -80,7 +80,9 @@ def sites(experiment: ExperimentFile, set_: Overrides = []) -> None:  # noqa: B0
     with wrapped(loaded, cases, sites="all") as segmentor:
         rows = survey(pipeline_of(loaded, segmentor, cases), cases)
         shares = perturber_shares(segmentor, loaded.method.perturber)
-    table = Table("site", "channels", "cells", "stays clean", "perturber / host", "Dice lost")
+    table = Table()
+    for name in ("site", "channels", "cells", "stays clean", "perturber / host", "Dice lost"):
+        table.add_column(name, overflow="fold")
     for row, share in zip(rows, shares, strict=True):
         cells = " x ".join(map(str, row.cells))
         clean = ", ".join(row.clean) or "-"

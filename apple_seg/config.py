@@ -89,7 +89,8 @@ def parse(tables: Mapping[str, Any], name: str) -> Experiment:
         experiment: Experiment = TypeAdapter(Experiment).validate_python(tables)
     except ValidationError as error:
         lines = [_explain(dict(fault)) for fault in error.errors()]
-        raise ConfigError(f"{len(lines)} faults in {name}:\n" + "\n".join(lines)) from error
+        count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+        raise ConfigError(f"{count} in {name}:\n" + "\n".join(lines)) from error
     return experiment
 
 
@@ -150,4 +151,5 @@ def _explain(fault: Mapping[str, Any]) -> str:
     """Say where and what: `host.input.size: Input should be a valid tuple (given: 3)`."""
     where = ".".join(map(str, fault["loc"])) or "file"
     given = "" if fault["type"] == "missing" else f" (given: {fault['input']!r})"
-    return f"  {where}: {fault['msg']}{given}"
+    given = "" if fault["type"] == "value_error" else given
+    return f"  {where}: {str(fault['msg']).removeprefix('Value error, ')}{given}"

@@ -11,7 +11,7 @@ from apple_seg.audit.gallery import LINES
 from apple_seg.audit.plots import before_after, distributions
 from apple_seg.audit.results import Audit, Comparison, Picture
 from apple_seg.audit.tables import Table, audit_tables, comparison_tables, title_of
-from apple_seg.audit.verdicts import DEFINITIONS, Change, Difference, Judgement
+from apple_seg.audit.verdicts import DEFINITIONS, Judgement
 from apple_seg.files import plain
 
 
@@ -74,8 +74,7 @@ def _page(
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(
         source
     )
-    shown = Change if isinstance(result, Comparison) else Difference
-    answers = [*Difference] if shown is Difference else [*Change, *Difference]
+    questions = ["change", "difference"] if isinstance(result, Comparison) else ["difference"]
     return page.render(
         title=title,
         verdicts=verdicts,
@@ -90,7 +89,11 @@ def _page(
         ],
         caveats=result.caveats,
         notes=result.notes,
-        definitions=[(type(one).__name__.lower(), str(one), DEFINITIONS[one]) for one in answers],
+        definitions=[
+            (name, str(answer), sentence)
+            for name in questions
+            for answer, sentence in DEFINITIONS[name].items()
+        ],
         settings=plain(result.settings),
         version=metadata.version("apple-seg"),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table as RichTable
@@ -38,7 +38,7 @@ def comparison_text(comparison: Comparison) -> RenderableType:
     """Lay out a comparison."""
     return Group(
         _verdict("change", comparison.change_verdict),
-        _verdict("difference", comparison.difference_verdict),
+        _verdict("difference of the host", comparison.difference_verdict),
         _table(comparison_tables(comparison)[0]),
         _limits((*comparison.caveats, *comparison.notes)),
     )
@@ -66,7 +66,8 @@ def _table(table: Table) -> RichTable:
         pad_edge=False,
     )
     for place, column in enumerate(table.columns):
-        shown.add_column(escape(column), justify="right" if place else "left")
+        justify: JustifyMethod = "right" if place else "left"
+        shown.add_column(escape(column), justify=justify, overflow="fold")
     for row in table.rows:
         shown.add_row(*map(escape, row))
     return shown

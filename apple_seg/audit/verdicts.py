@@ -38,7 +38,7 @@ class Change(StrEnum):
     NOT_DETECTED = "no detectable change"
 
 
-DEFINITIONS: Mapping[Difference | Change, str] = {
+_DIFFERENCES: Mapping[str, str] = {
     Difference.PRESENT: (
         "The interval of the reference minus some group, at a confidence that allows for the "
         "number of groups and of answers, does not contain 0."
@@ -51,6 +51,9 @@ DEFINITIONS: Mapping[Difference | Change, str] = {
         "No such interval excludes 0, but for some group these cases would miss a difference as "
         "large as the declared margin too often."
     ),
+}
+
+_CHANGES: Mapping[str, str] = {
     Change.HARMED: (
         "Some group is worse by more than the declared margin, with an interval clear of the "
         "margin; such a harm is said however few the cases are."
@@ -71,8 +74,10 @@ DEFINITIONS: Mapping[Difference | Change, str] = {
         "None of the above, though these cases would show a change as large as the declared margin."
     ),
 }
-"""In each, the first that holds, in this order. `harmed` comes before `not enough cases`: a harm
-that is shown is not hidden behind a lack of cases."""
+
+DEFINITIONS: Mapping[str, Mapping[str, str]] = {"difference": _DIFFERENCES, "change": _CHANGES}
+"""By question, since both know `not enough cases`. Of each the first that holds, in this order:
+`harmed` comes before `not enough cases`, so that a harm that is shown is not hidden."""
 
 
 _ANSWERS = len((Difference, Change))
@@ -89,7 +94,7 @@ class Judgement:
     @property
     def definition(self) -> str:
         """What the answer means, in one sentence."""
-        return DEFINITIONS[self.answer]
+        return DEFINITIONS[type(self.answer).__name__.lower()][self.answer]
 
 
 @dataclass(frozen=True, kw_only=True)

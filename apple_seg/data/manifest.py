@@ -169,7 +169,13 @@ def _case_faults(cohort: Cohort, splits: Sequence[str], progress: bool) -> Itera
     chosen = cohort.take(rows)
     with ThreadPoolExecutor() as pool:
         found = pool.map(_case_fault(chosen), range(len(chosen)))
-        bar = tqdm(found, "checking cases", total=len(chosen), disable=not progress, leave=False)
+        bar = tqdm(
+            found,
+            "checking cases",
+            total=len(chosen),
+            disable=None if progress else True,
+            leave=False,
+        )
         for row, text in zip(rows, bar, strict=True):
             if text:
                 yield Fault(int(row) + 2, text)

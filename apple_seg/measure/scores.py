@@ -57,7 +57,7 @@ def score(
         raise ValueError(f"no metric {', '.join(unknown)}; known are: {', '.join(METRICS)}")
     scorer = _Scorer(tuple(metrics), tolerance, tuple(cohort.classes))
     rows: Rows = []
-    bar = tqdm(total=len(cohort), desc=description, disable=not progress, leave=False)
+    bar = tqdm(total=len(cohort), desc=description, disable=None if progress else True, leave=False)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         # Masks of one batch are measured while the next batch is predicted.
         pending: list[Future[Rows]] = []

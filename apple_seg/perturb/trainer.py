@@ -285,7 +285,7 @@ class _Fit:
         return Candidate(epoch, _mean(dice), by_group)
 
     def _bar(self, loader: DataLoader[Any], label: str) -> Iterable[TrainBatch]:
-        return tqdm(loader, label, disable=not self.progress, leave=False)
+        return tqdm(loader, label, disable=None if self.progress else True, leave=False)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -104,9 +104,12 @@ def test_without_two_groups_there_are_not_enough_cases():
 
 
 def test_every_answer_is_defined_and_says_its_numbers():
-    assert set(DEFINITIONS) == {*Difference, *Change}
+    assert list(DEFINITIONS["difference"]) == list(Difference)
+    assert set(DEFINITIONS["change"]) == set(Change)
+    sentences = [text for one in DEFINITIONS.values() for text in one.values()]
+    assert len(set(sentences)) == len(sentences) == len(Difference) + len(Change)
     found = judge_difference(figures({"a": 0.0, "b": -0.05}), margin=0.05)
-    assert found.definition == DEFINITIONS[Difference.PRESENT]
+    assert found.definition == DEFINITIONS["difference"][Difference.PRESENT]
     assert "b: +0.0500, 97.5 % interval [+0.0455, +0.0545]" in found.reasons[0]
 
 
