@@ -44,12 +44,12 @@ _DIFFERENCES: Mapping[str, str] = {
         "number of groups and of answers, does not contain 0."
     ),
     Difference.NOT_SHOWN: (
-        "No such interval excludes 0, and these cases would have shown a difference as large as "
-        "the declared margin in 80 % of such cohorts."
+        "No such interval excludes 0, and the displayed interval of a difference as large as the "
+        "declared margin would have excluded it in 80 % of such cohorts."
     ),
     Difference.NOT_ENOUGH: (
-        "No such interval excludes 0, but for some group these cases would miss a difference as "
-        "large as the declared margin too often."
+        "No such interval excludes 0, but for some group a difference as large as the declared "
+        "margin would have been missed in more than 20 % of such cohorts."
     ),
 }
 
@@ -59,8 +59,8 @@ _CHANGES: Mapping[str, str] = {
         "margin; such a harm is said however few the cases are."
     ),
     Change.NOT_ENOUGH: (
-        "No harm is shown, but in some group the smallest change that these cases would show in "
-        "80 % of such cohorts is larger than the declared margin."
+        "No harm is shown, but in some group the smallest change that its displayed interval "
+        "would show in 80 % of such cohorts is larger than the declared margin."
     ),
     Change.LEVELLED_DOWN: (
         "The difference fell, with an interval clear of 0, and what the better group lost is the "
@@ -71,7 +71,8 @@ _CHANGES: Mapping[str, str] = {
         "0, and no other group can have lost as much as the declared margin."
     ),
     Change.NOT_DETECTED: (
-        "None of the above, though these cases would show a change as large as the declared margin."
+        "None of the above, though the displayed interval of a group's change as large as the "
+        "declared margin would have excluded 0 in 80 % of such cohorts."
     ),
 }
 
@@ -80,6 +81,8 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {"difference": _DIFFERENCES, "cha
 `harmed` comes before `not enough cases`, so that a harm that is shown is not hidden."""
 
 
+# Detectable is what one interval would show at the displayed confidence, the usual meaning;
+# the claims above allow for several, and so miss more.
 _ANSWERS = len((Difference, Change))
 
 
@@ -129,7 +132,9 @@ def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
         return Judgement(answer=Difference.PRESENT, reasons=_say("reference minus", shown))
     reasons = _say("reference minus", decisive)
     blind = {
-        label: found for label, found in decisive.items() if not found.minimum_detectable <= margin
+        label: found
+        for label, found in differences.items()
+        if not found.minimum_detectable <= margin
     }
     if blind or not differences:
         return Judgement(
@@ -153,7 +158,7 @@ def judge_change(change: Disaggregated, followed: Followed | None, *, margin: fl
     if harmed:
         return Judgement(answer=Change.HARMED, reasons=_say("change of", harmed))
     blind = {
-        label: found for label, found in claims.items() if not found.minimum_detectable <= margin
+        label: found for label, found in groups.items() if not found.minimum_detectable <= margin
     }
     if blind or followed is None:
         return Judgement(
