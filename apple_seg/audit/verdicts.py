@@ -45,7 +45,7 @@ _DIFFERENCES: Mapping[str, str] = {
     ),
     Difference.NOT_SHOWN: (
         "No such interval excludes 0, and the displayed interval of a difference as large as the "
-        "declared margin would have excluded it in 80 % of such cohorts."
+        "declared margin would have excluded 0 in 80 % of such cohorts."
     ),
     Difference.NOT_ENOUGH: (
         "No such interval excludes 0, but for some group a difference as large as the declared "
