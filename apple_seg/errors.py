@@ -49,5 +49,9 @@ class FitError(AppleSegError, RuntimeError):
     """A fit cannot start, or would train nothing."""
 
 
+class StoreError(AppleSegError, RuntimeError):
+    """A store of records cannot be written, read, or trusted."""
+
+
 class MissingExtraError(AppleSegError, ImportError):
     """An optional dependency of this room is not installed."""
