@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         wrap,
     )
     from apple_seg.perturb import FitResult, FitSettings, MethodSpec, fit
+    from apple_seg.replay import ReplaySettings
     from apple_seg.ship import Artifact, attach, read_artifact, save
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "PerturbedSegmentor",
     "Pipeline",
     "PromptSpec",
+    "ReplaySettings",
     "Site",
     "attach",
     "check",
@@ -68,6 +70,7 @@ _ROOMS = {
         *("Site", "fingerprint", "prepare", "wrap"),
     ),
     "perturb": ("FitResult", "FitSettings", "MethodSpec", "fit"),
+    "replay": ("ReplaySettings",),
     "ship": ("Artifact", "attach", "read_artifact", "save"),
 }
 

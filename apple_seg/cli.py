@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from apple_seg.errors import AppleSegError, MissingExtraError
+from apple_seg.errors import AppleSegError, ConfigError
+from apple_seg.processes import first_to_fail, leads, started
 
 try:
     import typer
@@ -56,6 +57,7 @@ def demo(
     Writes a cohort of drawn images, a host checkpoint and an experiment file, then does what
     [bold]fit[/] and [bold]compare[/] do.
     """
+    _refuse_several("demo")
     from apple_seg.demo import run_demo
 
     written = run_demo(out, seed=seed, say=console.print)
@@ -64,18 +66,19 @@ def demo(
 
 
 @app.command()
-def sites(experiment: ExperimentFile, set_: Overrides = []) -> None:  # noqa: B006
+def sites(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
     """List where the host can be perturbed, and how much each site matters to its masks.
 
     Influence is measured: the mean Dice that up to 64 validation cases lose when the latent at
     a site is replaced by its mean over cells. Where it is near zero, the mask does not listen, and
     nothing is to be gained there.
     """
+    _refuse_several("sites")
     from apple_seg.audit.influence import survey
     from apple_seg.workflow import checked, perturber_shares, pipeline_of, wrapped
 
     loaded = _read(experiment, set_)
-    cohort = checked(loaded, [loaded.splits.validation], progress=True)
+    cohort = checked(loaded, [loaded.splits.validation], progress=not quiet)
     cases = cohort.split(loaded.splits.validation)
     with wrapped(loaded, cases, sites="all") as segmentor:
         rows = survey(pipeline_of(loaded, segmentor, cases), cases)
@@ -139,13 +142,18 @@ def attach(
     check: Annotated[
         bool, typer.Option("--check", help="Attach here and now, and prove it.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="With --check, say nothing unless it fails.")
+    ] = False,
 ) -> None:
     """Show how to attach the perturbers in production; with --check, do it and detach again.
 
     The check builds the host from its own checkpoint and compares fingerprint, use and outputs.
     """
+    _refuse_several("attach")
     from apple_seg.workflow import attach_experiment, perturber_of
 
+    console.quiet = quiet and check
     loaded = _read(experiment, set_)
     path = perturber_of(loaded, perturber)
     if not check:
@@ -169,17 +177,26 @@ def attach(
 
 
 def main() -> None:
-    """Run the command line; errors that we raise on purpose end in one line and status 1."""
+    """Run the command line; errors that we raise on purpose end in one line and status 1.
+
+    Of several processes the first prints. An error is printed by the process that has it, and once
+    where all have it; the launcher then ends the others.
+    """
+    console.quiet = not leads()
     try:
         app()
-    except MissingExtraError as error:
-        sys.exit(f"error: {error}")
-    except AppleSegError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+    except (AppleSegError, OSError) as error:
+        if first_to_fail():
+            Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
         sys.exit(1)
-    except OSError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+
+
+def _refuse_several(command: str) -> None:
+    if started() > 1:
+        raise ConfigError(
+            f"`{command}` works in one process, and {started()} were started: run it without "
+            "`accelerate launch` or torchrun"
+        )
 
 
 def _escape(text: str) -> str:

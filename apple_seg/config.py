@@ -12,6 +12,7 @@ from apple_seg.data import Groups, Manifest
 from apple_seg.errors import ConfigError
 from apple_seg.host import HostSpec
 from apple_seg.perturb import FitSettings, MethodSpec
+from apple_seg.replay import ReplaySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Experiment:
     splits: Splits = field(default_factory=Splits)
     method: MethodSpec = field(default_factory=MethodSpec)
     fit: FitSettings = field(default_factory=FitSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
 
     output: Path = Path("runs")

@@ -49,6 +49,10 @@ class FitError(AppleSegError, RuntimeError):
     """A fit cannot start, or would train nothing."""
 
 
+class ReplayError(AppleSegError, RuntimeError):
+    """A host's encoder cannot be replayed: nothing of it can, or not faithfully."""
+
+
 class StoreError(AppleSegError, RuntimeError):
     """A store of records cannot be written, read, or trusted."""
 

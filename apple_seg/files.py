@@ -31,6 +31,11 @@ def to_json(content: Mapping[str, Any]) -> str:
     return json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
 
 
+def to_json_line(content: Mapping[str, Any]) -> str:
+    """Write strict JSON in one line."""
+    return json.dumps(plain(content), allow_nan=False) + "\n"
+
+
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`: renamed to it at the end, removed after an error."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
+from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact, save
 
 PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
@@ -91,8 +92,12 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
 
 
 def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
-    """Audit the host as deployed on the audit split; no perturber takes part."""
-    cohort = checked(experiment, [experiment.splits.audit], progress=progress)
+    """Audit the host as deployed on the audit split; no perturber takes part.
+
+    Where a launcher started several processes they share the cases; the main one writes the files.
+    """
+    experiment, processes = placed(experiment)
+    cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
     cases = cohort.split(experiment.splits.audit)
     with wrapped(experiment, cases) as segmentor:
         result: Audit = run_audit(
@@ -102,8 +107,11 @@ def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Writte
             settings=experiment.audit,
             caveats=caveats(experiment),
             progress=progress,
+            processes=processes,
         )
-        return Written(result, _write(result, experiment.output / AUDIT))
+    files = _write(result, experiment.output / AUDIT, processes)
+    processes.wait()
+    return Written(result, files)
 
 
 def compare_experiment(
@@ -112,10 +120,12 @@ def compare_experiment(
     """Audit the host and the perturbed host on the same cases of the audit split.
 
     The numbers are added to the perturber file, and how often it has been audited: a choice
-    between several looks at the same cases would be one made on them.
+    between several looks at the same cases would be one made on them. Where a launcher started
+    several processes they share the cases; the main one writes the files.
     """
+    experiment, processes = placed(experiment)
     path = perturber_of(experiment, perturber)
-    cohort = checked(experiment, [experiment.splits.audit], progress=progress)
+    cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
     cases = cohort.split(experiment.splits.audit)
     artifact, _ = read_artifact(path)
     segmentor = attach_experiment(experiment, path)
@@ -129,13 +139,16 @@ def compare_experiment(
             settings=experiment.audit,
             caveats=caveats(experiment),
             progress=progress,
+            processes=processes,
         )
-        files = _write(result, experiment.output / COMPARISON)
+        files = _write(result, experiment.output / COMPARISON, processes)
         times = int(artifact.record.get("audited", 0)) + 1
         record = {**artifact.record, "audit": result.to_dict(), "audited": times}
-        save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
+        if processes.main:
+            save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
     finally:
         segmentor.detach()
+    processes.wait()
     return Written(result, (*files, path), times)
 
 
@@ -162,9 +175,22 @@ def perturber_of(experiment: Experiment, perturber: Path | None) -> Path:
     return path
 
 
-def checked(experiment: Experiment, splits: Sequence[str], *, progress: bool) -> Cohort:
-    """Read the manifest and look at every case of these splits before work starts."""
-    cohort = experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
+def placed(experiment: Experiment) -> tuple[Experiment, Processes]:
+    """Return the experiment on this process's own device, and the processes that share it."""
+    processes = launched(experiment.device)
+    return replace(experiment, device=processes.device), processes
+
+
+def checked(
+    experiment: Experiment, splits: Sequence[str], *, progress: bool, processes: Processes = ONE
+) -> Cohort:
+    """Read the manifest and look at every case of these splits before work starts.
+
+    The main process does, and the others get what it read.
+    """
+    cohort = processes.from_main(
+        lambda: experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
+    )
     for split in splits:
         table = cohort.split(split).table
         if len(bare := table.index[table["mask"] == ""]):
@@ -188,10 +214,11 @@ def caveats(experiment: Experiment) -> tuple[str, ...]:
     )
 
 
-def _write(result: Audit | Comparison, stem: Path) -> tuple[Path, ...]:
-    """Write JSON, the per-case CSV and the HTML report beside each other."""
+def _write(result: Audit | Comparison, stem: Path, processes: Processes) -> tuple[Path, ...]:
+    """Write JSON, the per-case CSV and the HTML report beside each other, in one process."""
     json_, csv, html = (stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html"))
-    result.to_json(json_)
-    result.to_csv(csv)
-    result.to_html(html)
+    if processes.main:
+        result.to_json(json_)
+        result.to_csv(csv)
+        result.to_html(html)
     return json_, csv, html

@@ -18,9 +18,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def apple_seg(*arguments):
-    command = [sys.executable, "-m", "apple_seg.cli", *map(str, arguments)]
-    environment = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PATH": "/usr/bin:/bin"}
+def apple_seg(*arguments, **variables):
+    command = [sys.executable, "-m", "apple_seg", *map(str, arguments)]
+    environment = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PATH": "/usr/bin:/bin"} | variables
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
@@ -39,13 +39,16 @@ def test_fit_compare_and_attach_in_processes_of_their_own(folder):
     assert (folder / "runs" / "comparison.html").read_text().count("data:image") >= 2
     checked = apple_seg("attach", experiment, "--check")
     assert "attached to UNet" in checked.stdout, checked.stderr
+    assert apple_seg("attach", experiment, "--check", "-q").stdout == ""
     shown = apple_seg("attach", experiment)
     assert f'apple_seg.attach(host, "{perturber}")' in shown.stdout
     assert (folder / "host.pt").read_bytes() == before
     weights = torch.load(folder / "host.pt")
     next(iter(weights["state_dict"].values())).view(-1)[0] += 1e-3
     torch.save(weights, folder / "changed.pt")
-    refused = apple_seg("attach", experiment, "--check", "--set", "host.checkpoint=changed.pt")
+    refused = apple_seg(
+        "attach", experiment, "--check", "-q", "--set", "host.checkpoint=changed.pt"
+    )
     assert refused.returncode == 1
     assert "error:" in refused.stderr
     assert "with fingerprint" in refused.stderr
@@ -60,7 +63,7 @@ def test_audit_and_sites_need_no_perturber(folder):
         "audit.html",
         "audit.json",
     ]
-    listed = apple_seg("sites", experiment)
+    listed = apple_seg("sites", experiment, "-q")
     assert listed.returncode == 0, listed.stderr
     for name in ("model.1.submodule.1.submodule", "model.1.submodule.0", "model.0"):
         assert name in listed.stdout
@@ -97,3 +100,11 @@ def test_help_teaches_the_order_of_work():
     assert "Order of work" in done.stdout
     for command in ("demo", "sites", "audit", "fit", "compare", "attach"):
         assert command in done.stdout
+
+
+def test_commands_that_do_not_share_their_work_refuse_several_processes(folder):
+    several = {"WORLD_SIZE": "2", "RANK": "0"}
+    for command in (["demo"], ["sites", folder / "small.toml"], ["attach", folder / "small.toml"]):
+        done = apple_seg(*command, **several)
+        assert done.returncode == 1
+        assert f"`{command[0]}` works in one process, and 2 were started" in done.stderr

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"data", "host", "measure", "perturb", "audit", "ship"}
+ROOMS = {"data", "host", "measure", "replay", "perturb", "audit", "ship"}
 MAY_KNOW = {
     "data": set(),
     "host": set(),
     "measure": {"data"},
-    "perturb": {"data", "host", "measure"},
+    "replay": {"data", "host"},
+    "perturb": {"data", "host", "measure", "replay"},
     "audit": {"data", "host", "measure"},
     "ship": {"host", "perturb"},
 }
@@ -36,7 +37,8 @@ def rooms_known(folder):
     assert files
     names = set().union(*map(imports, files))
     ours = {name for name in names if name.partition(".")[0] == "apple_seg"}
-    shared = {"apple_seg.errors", "apple_seg.files", "apple_seg._lazy"}
+    own = ("errors", "files", "processes", "_lazy")
+    shared = {f"apple_seg.{name}" for name in own}
     assert all(name in shared or name.split(".")[1:2][0] in ROOMS for name in ours)
     return {name.split(".")[1] for name in names if name.startswith("apple_seg.")} & ROOMS
 

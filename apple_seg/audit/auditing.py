@@ -16,6 +16,7 @@ from apple_seg.audit.verdicts import Followed, judge_change, judge_difference
 from apple_seg.data import UNKNOWN, Cohort, Groups
 from apple_seg.errors import ConfigError
 from apple_seg.measure import POLICIES, Predict, apply_policy, score
+from apple_seg.processes import ONE, Processes
 
 DEFAULTS = AuditSettings()
 
@@ -28,6 +29,7 @@ def audit(
     settings: AuditSettings = DEFAULTS,
     caveats: Sequence[str] = (),
     progress: bool = True,
+    processes: Processes = ONE,
 ) -> Audit:
     """Score a host on a cohort, and say whether its groups differ.
 
@@ -38,19 +40,22 @@ def audit(
         settings: What to do.
         caveats: What a reader must know, such as that clusters are lesions and not patients.
         progress: Whether to show progress bars.
+        processes: Those that share the cohort; each has to call this, and each gets the result.
 
     Raises:
         CaseError: See `apple_seg.measure.score`.
         GroupError: A case fits no declared group.
     """
     groups.codes(cohort.table)  # a wrong declaration shows before the work, not after
-    scores = _score(predict, cohort, settings, progress=progress, description="scoring the host")
+    run = _Scoring(cohort, settings, progress, processes)
+    scores = run.score(predict, "scoring the host")
     result = audit_scores(scores, cohort.table, groups, settings=settings, caveats=caveats)
     if not settings.gallery:
         return result
     from apple_seg.audit.gallery import draw_cases
 
-    return replace(result, pictures=draw_cases(result, cohort, predict))
+    pictures = processes.from_main(lambda: draw_cases(result, cohort, predict))
+    return replace(result, pictures=pictures)
 
 
 def compare(
@@ -62,6 +67,7 @@ def compare(
     settings: AuditSettings = DEFAULTS,
     caveats: Sequence[str] = (),
     progress: bool = True,
+    processes: Processes = ONE,
 ) -> Comparison:
     """Score a host and its perturbed self on the same cases, and say what changed.
 
@@ -69,15 +75,16 @@ def compare(
     first, and once more through the cases that are pictured.
     """
     groups.codes(cohort.table)
-    before = _score(host, cohort, settings, progress=progress, description="scoring the host")
-    what = "scoring the perturbed host"
-    after = _score(perturbed, cohort, settings, progress=progress, description=what)
+    run = _Scoring(cohort, settings, progress, processes)
+    before = run.score(host, "scoring the host")
+    after = run.score(perturbed, "scoring the perturbed host")
     result = compare_scores(before, after, cohort.table, groups, settings=settings, caveats=caveats)
     if not settings.gallery:
         return result
     from apple_seg.audit.gallery import draw_cases
 
-    return replace(result, pictures=draw_cases(result, cohort, host, perturbed))
+    pictures = processes.from_main(lambda: draw_cases(result, cohort, host, perturbed))
+    return replace(result, pictures=pictures)
 
 
 def audit_scores(
@@ -283,18 +290,27 @@ class _Auditor:
         return [name for name in self.settings.reported if name in scores]
 
 
-def _score(
-    predict: Predict, cohort: Cohort, settings: AuditSettings, *, progress: bool, description: str
-) -> pd.DataFrame:
-    return score(
-        predict,
-        cohort,
-        metrics=settings.reported,
-        tolerance=settings.tolerance,
-        batch_size=settings.batch_size,
-        progress=progress,
-        description=description,
-    )
+@dataclass(frozen=True)
+class _Scoring:
+    """What is the same for each host that goes through a cohort."""
+
+    cohort: Cohort
+    settings: AuditSettings
+    progress: bool
+    processes: Processes
+
+    def score(self, predict: Predict, description: str) -> pd.DataFrame:
+        """Score one of them."""
+        return score(
+            predict,
+            self.cohort,
+            metrics=self.settings.reported,
+            tolerance=self.settings.tolerance,
+            batch_size=self.settings.batch_size,
+            progress=self.progress,
+            description=description,
+            processes=self.processes,
+        )
 
 
 def _of_class(scores: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -3,5 +3,6 @@
 from apple_seg.data.cohort import Case, Cohort
 from apple_seg.data.groups import UNKNOWN, Groups
 from apple_seg.data.manifest import Manifest, check
+from apple_seg.data.views import VIEWS, viewed
 
-__all__ = ["UNKNOWN", "Case", "Cohort", "Groups", "Manifest", "check"]
+__all__ = ["UNKNOWN", "VIEWS", "Case", "Cohort", "Groups", "Manifest", "check", "viewed"]

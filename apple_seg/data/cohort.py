@@ -1,6 +1,8 @@
 """The cases that something is measured or fitted on, read one at a time."""
 
+import gzip
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -53,6 +55,9 @@ class Cohort:
     classes: Mapping[str, int]
     """Class name to its value in the mask files; 0 is background."""
 
+    images: bool = True
+    """Whether the images are read; see `without_images`."""
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -94,8 +99,34 @@ class Cohort:
         content = self.table.astype("string").fillna("").to_csv(index=False)
         return hashlib.sha256(f"{dict(self.classes)}\n{content}".encode()).hexdigest()
 
+    def stamp(self) -> str:
+        """Hash which cases these are, what is said of them and the stamps of their files.
+
+        What was computed from the images and masks is up to date as long as it stays the same. The
+        files are not read; see `Source.stamp`.
+
+        Raises:
+            CaseError: A file is missing.
+        """
+        content = hashlib.sha256(self.digest().encode())
+        for name in (*self.table[KEY], *self.table[MASK]):
+            content.update(f"{self._stamp(str(name))}\n".encode())
+        return content.hexdigest()
+
+    def without_images(self) -> Self:
+        """Return the same cases with masks, spacing and rows, for work that needs no image.
+
+        `Case.image` is NaN, (1, *spatial) on the mask's grid, and takes no memory. That image and
+        mask lie on one grid is not checked again. Where the format of an image may tell its spacing
+        the file is opened: of NIfTI the header is decoded and no voxel, DICOM is read whole.
+        A case without a mask is a CaseError when it is read.
+        """
+        return replace(self, images=False)
+
     def _read(self, row: pd.Series) -> Case:
         name, mask_name = str(row[KEY]), str(row[MASK])
+        if not self.images:
+            return self._read_without_image(row)
         volume = read_volume(name, self._open(name))
         image = _channels_first(volume)
         if not np.isfinite(image).all():
@@ -107,6 +138,33 @@ class Cohort:
             mask = self._planes(mask_name, labels.array)
             spacing = spacing or labels.spacing
         return Case(name, str(row[CLUSTER]), image, mask, spacing, {**row})
+
+    def _read_without_image(self, row: pd.Series) -> Case:
+        name, mask_name = str(row[KEY]), str(row[MASK])
+        if not mask_name:
+            raise CaseError(
+                f"{name}: has no mask, and of a case whose image is not read nothing else is left; "
+                "annotate it, or take it out of the cohort"
+            )
+        labels = read_volume(mask_name, self._open(mask_name), labels=True)
+        mask = self._planes(mask_name, labels.array)
+        image = np.broadcast_to(np.float32(np.nan), (1, *mask.shape[1:]))
+        spacing = self._spacing(name) or labels.spacing
+        return Case(name, str(row[CLUSTER]), image, mask, spacing, {**row})
+
+    def _spacing(self, name: str) -> tuple[float, ...] | None:
+        """Return what the file of an image says of its spacing."""
+        if name.lower().endswith((".nii", ".nii.gz")):
+            return read_volume(name, _first_voxels(name, self._open(name))).spacing
+        return (
+            read_volume(name, self._open(name)).spacing if name.lower().endswith(".dcm") else None
+        )
+
+    def _stamp(self, name: str) -> str:
+        try:
+            return self.source.stamp(name) if name else ""
+        except (OSError, KeyError) as error:
+            raise CaseError(f"{name}: missing ({error})") from error
 
     def _planes(self, name: str, labels: NDArray[Any]) -> NDArray[np.bool_]:
         """Return (K, *spatial), a plane a class."""
@@ -125,6 +183,28 @@ class Cohort:
             return self.source.open(name)
         except (OSError, KeyError) as error:
             raise CaseError(f"{name}: missing ({error})") from error
+
+
+def _first_voxels(name: str, content: bytes) -> bytes:
+    """Return a NIfTI file of the same header with at most two voxels along each axis.
+
+    Its spacing is read as that of the whole is, axes put in order and flat ones left out.
+    """
+    import nibabel
+
+    try:
+        start = content[:540]
+        if start[:2] == b"\x1f\x8b":
+            start = gzip.GzipFile(fileobj=io.BytesIO(content)).read(540)
+        second = start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+        kind: Any = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        header = kind.header_class.from_fileobj(io.BytesIO(start), check=False)
+        voxels = np.zeros([min(size, 2) for size in header.get_data_shape()], np.uint8)
+        header.set_data_shape(voxels.shape)
+        header.set_data_dtype(voxels.dtype)
+        return bytes(kind(voxels, None, header).to_bytes())
+    except Exception as error:
+        raise CaseError(f"{name}: unreadable ({type(error).__name__}: {error})") from error
 
 
 def _match(name: str, labels: Volume, image: Volume) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import stat
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -29,6 +30,13 @@ class Source(Protocol):
             CaseError: It is damaged.
         """
 
+    def stamp(self, name: str) -> str:
+        """Return what changes when the content of the file called `name` does, without reading it.
+
+        Raises:
+            KeyError, OSError: There is none.
+        """
+
 
 def plain_name(name: str) -> str:
     """Return a file's name with forward slashes and without `./`, as sources have it."""
@@ -54,6 +62,13 @@ class FolderSource:
     def open(self, name: str) -> bytes:
         """Read a file whole."""
         return (self.root / name).read_bytes()
+
+    def stamp(self, name: str) -> str:
+        """Return size and time of the last change; a copy of the file may have another."""
+        found = (self.root / name).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise FileNotFoundError(f"{self.root / name} is no file")
+        return f"{found.st_size} bytes of {found.st_mtime_ns} ns"
 
 
 class ZipSource:
@@ -99,6 +114,11 @@ class ZipSource:
             except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
                 raise CaseError(f"{name}: damaged or locked in {self.root} ({error})") from error
 
+    def stamp(self, name: str) -> str:
+        """Return size and checksum, as the archive's list has them."""
+        entry = self._entries[name]
+        return f"{entry.file_size} bytes of CRC {entry.CRC:08x}"
+
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "folder": self.folder}
 
@@ -124,6 +144,11 @@ class MemorySource:
     def open(self, name: str) -> bytes:
         """Return a file's content."""
         return self.files[name]
+
+    def stamp(self, name: str) -> str:
+        """Return size and checksum, as a zip of these files would."""
+        content = self.files[name]
+        return f"{len(content)} bytes of CRC {zlib.crc32(content):08x}"
 
 
 def open_source(root: Path) -> Source:

@@ -4,7 +4,15 @@ from apple_seg.host.adapters import Adapter, Segment, choose_sites, find_adapter
 from apple_seg.host.checkpoint import load_checkpoint
 from apple_seg.host.fingerprint import fingerprint
 from apple_seg.host.frozen import unwrap
-from apple_seg.host.pipeline import Frame, Inputs, Pipeline, prepare, to_grid
+from apple_seg.host.pipeline import (
+    Frame,
+    Inputs,
+    Pipeline,
+    draw_prompts,
+    frame_of,
+    prepare,
+    to_grid,
+)
 from apple_seg.host.proof import LatentShape
 from apple_seg.host.segmentor import Example, PerturbedSegmentor, Segmentation, wrap
 from apple_seg.host.site import Site
@@ -26,8 +34,10 @@ __all__ = [
     "Segmentation",
     "Site",
     "choose_sites",
+    "draw_prompts",
     "find_adapter",
     "fingerprint",
+    "frame_of",
     "load_checkpoint",
     "prepare",
     "to_grid",

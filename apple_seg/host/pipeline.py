@@ -77,7 +77,16 @@ class Pipeline:
         if len(shapes) > 1 and self.spec.input.size is None:
             return [mask for case in cases for mask in self([case])]
         inputs = self.inputs(cases)
-        raw = self.segmentor.predict(inputs.images, **inputs.prompts)
+        return self.decide(self.segmentor.predict(inputs.images, **inputs.prompts), inputs, cases)
+
+    def decide(
+        self, raw: Tensor, inputs: Inputs, cases: Sequence[Sample]
+    ) -> list[NDArray[np.bool_]]:
+        """Turn what the host returned for a batch into masks (K, *spatial), each on its own grid.
+
+        Raises:
+            HostError: It returned something that is not a number.
+        """
         logits = self.logits(raw, inputs.images.shape[2:])
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         if wrong := [case.key for case, sound in zip(cases, finite, strict=True) if not sound]:
@@ -133,8 +142,13 @@ class Pipeline:
         return planes.cpu().numpy()
 
 
-def prepare(cases: Sequence[Sample], spec: HostSpec) -> Inputs:
+def prepare(cases: Sequence[Sample], spec: HostSpec, *, draw: int = 0) -> Inputs:
     """Preprocess cases to one batch, in float32 on the CPU.
+
+    Args:
+        cases: Cases whose images fit together.
+        spec: How the host is used.
+        draw: Which of the prompts that may be drawn from the truth; 0 is the one of audits.
 
     Raises:
         CaseError: The images of the batch do not fit together.
@@ -148,7 +162,20 @@ def prepare(cases: Sequence[Sample], spec: HostSpec) -> Inputs:
         )
     frames = tuple(frame for _, frame in prepared)
     images = torch.stack([image for image, _ in prepared])
-    return Inputs(images, _prompts(cases, frames, spec.prompt), frames)
+    return Inputs(images, draw_prompts(cases, frames, spec.prompt, draw=draw), frames)
+
+
+def frame_of(native: Sequence[int], spec: InputSpec) -> Frame:
+    """Say where an image of this spatial shape lies on the host's grid.
+
+    Raises:
+        CaseError: It has another number of dimensions.
+    """
+    grid = spec.size or tuple(native)
+    if len(grid) != len(native):
+        raise CaseError(f"an image of {tuple(native)} cannot be brought to size {tuple(grid)}")
+    inside = _inside(native, grid) if spec.fit == "longest" else tuple(grid)
+    return Frame(tuple(native), inside)
 
 
 def to_grid(planes: NDArray[np.bool_], frame: Frame, grid: Sequence[int]) -> Tensor:
@@ -169,18 +196,15 @@ def to_logits(raw: Tensor, spec: HostSpec) -> Tensor:
 
 def _prepare_image(image: NDArray[np.float32], spec: InputSpec) -> tuple[Tensor, Frame]:
     stored = _channels(torch.from_numpy(np.asarray(image, dtype=np.float32)), spec)
-    native = tuple(stored.shape[1:])
-    grid = spec.size or native
-    if len(grid) != len(native):
-        raise CaseError(f"an image of {native} cannot be brought to size {tuple(grid)}")
-    inside = _inside(native, grid) if spec.fit == "longest" else tuple(grid)
+    frame = frame_of(tuple(stored.shape[1:]), spec)
+    native, inside = frame
     if spec.clip is not None:
         stored = stored.clamp(*spec.clip)
     if inside != native:
         stored = functional.interpolate(
             stored[None], inside, mode=_MODES[len(inside)], antialias=len(inside) == 2
         )[0]
-    return _pad(_normalise(stored, spec), grid), Frame(native, inside)
+    return _pad(_normalise(stored, spec), spec.size or native), frame
 
 
 def _channels(image: Tensor, spec: InputSpec) -> Tensor:
@@ -218,13 +242,17 @@ def _pad(image: Tensor, grid: Sequence[int]) -> Tensor:
     return functional.pad(image, padding) if any(padding) else image
 
 
-def _prompts(
-    cases: Sequence[Sample], frames: Sequence[Frame], spec: PromptSpec
+def draw_prompts(
+    cases: Sequence[Sample], frames: Sequence[Frame], spec: PromptSpec, *, draw: int = 0
 ) -> dict[str, Tensor]:
-    """Return boxes (N, 4) as x0 y0 x1 y1, or points (N, 1, 2) and labels (N, 1), on the grid."""
+    """Return boxes (N, 4) as x0 y0 x1 y1, or points (N, 1, 2) and labels (N, 1), on the grid.
+
+    Raises:
+        CaseError: A case has neither the columns nor the mask that its prompt is taken from.
+    """
     if spec.kind == "none":
         return {}
-    drawn = torch.stack([_prompt(case, spec) for case in cases])
+    drawn = torch.stack([_prompt(case, spec, draw) for case in cases])
     scale = torch.tensor(
         [[frame.inside[1] / frame.native[1], frame.inside[0] / frame.native[0]] for frame in frames]
     )
@@ -234,7 +262,7 @@ def _prompts(
     return {"points": points, "labels": torch.ones(points.shape[:2])}
 
 
-def _prompt(case: Sample, spec: PromptSpec) -> Tensor:
+def _prompt(case: Sample, spec: PromptSpec, which: int) -> Tensor:
     """Return one box (4,) or point (2,) in pixels of the image."""
     if spec.columns:
         try:
@@ -248,7 +276,8 @@ def _prompt(case: Sample, spec: PromptSpec) -> Tensor:
         return torch.tensor(numbers)
     if case.mask is None or not case.mask.any():
         raise CaseError(f"{case.key}: no mask to take a {spec.kind} from; name its columns instead")
-    seed = hashlib.sha256(f"{spec.seed}\0{case.key}".encode()).digest()[:8]
+    named = f"{spec.seed}\0{case.key}" + (f"\0{which}" if which else "")
+    seed = hashlib.sha256(named.encode()).digest()[:8]
     draw = np.random.default_rng(int.from_bytes(seed, "big"))
     rows, columns_ = np.nonzero(case.mask.any(0))
     if spec.kind == "point":

@@ -1,9 +1,10 @@
 """Scores per case: a cohort goes through a segmentor once, a batch in memory at a time."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from apple_seg.data import Case, Cohort
 from apple_seg.errors import CaseError
 from apple_seg.measure.metrics import METRICS, Pair, measure
+from apple_seg.processes import ONE, Processes
 
 Predict = Callable[[Sequence[Case]], Sequence[NDArray[np.bool_]]]
 """Cases in, one boolean array (K, *spatial) a case out, each on its mask's own grid."""
@@ -33,8 +35,13 @@ def score(
     batch_size: int = 16,
     progress: bool = True,
     description: str = "scoring",
+    processes: Processes = ONE,
 ) -> pd.DataFrame:
     """Score every case of a cohort, under the policy `skip` for empty masks.
+
+    Of N processes each takes every Nth batch, and all get the whole table. A batch holds
+    the same cases as in one process, so that the numbers are the same to the last bit, as long as
+    `predict` depends on its batch alone and torch has as many threads.
 
     Args:
         predict: The segmentor; it sees `batch_size` cases at a time, in the cohort's order.
@@ -44,6 +51,7 @@ def score(
         batch_size: Cases in memory at once.
         progress: Whether to show a progress bar.
         description: What the progress bar says.
+        processes: Those that share the work; each of them has to call this.
 
     Returns:
         A row a case and class, in the cohort's order: `case`, `cluster`, `class`, `truth_size`
@@ -56,16 +64,23 @@ def score(
     if unknown := [name for name in metrics if name not in METRICS]:
         raise ValueError(f"no metric {', '.join(unknown)}; known are: {', '.join(METRICS)}")
     scorer = _Scorer(tuple(metrics), tolerance, tuple(cohort.classes))
-    rows: Rows = []
-    bar = tqdm(total=len(cohort), desc=description, disable=None if progress else True, leave=False)
-    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Masks of one batch are measured while the next batch is predicted.
-        pending: list[Future[Rows]] = []
-        for batch in _batches(cohort, batch_size, pool):
-            masks = _checked(predict, batch)
-            measured, pending = pending, scorer.submit(pool, batch, masks)
-            rows += _gather(measured, bar)
-        rows += _gather(pending, bar)
+    starts = range(processes.rank * batch_size, len(cohort), processes.count * batch_size)
+    batches = [range(start, min(start + batch_size, len(cohort))) for start in starts]
+    shown = progress and processes.main
+    with (
+        tqdm(
+            desc=description + (f" (share 1 of {processes.count})" if processes.count > 1 else ""),
+            total=sum(map(len, batches)),
+            disable=None if shown else True,
+            leave=False,
+        ) as bar,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        read = (list(pool.map(cohort.__getitem__, batch)) for batch in batches)
+        share = list(_measure(predict, read, scorer, pool, bar))
+    # The first batches of all processes, then the second ones: the order of the cohort.
+    dealt = zip_longest(*processes.gather(share), fillvalue=[])
+    rows = [row for batches_ in dealt for batch_ in batches_ for row in batch_]
     return pd.DataFrame(rows, columns=[*_LEADING, *metrics])
 
 
@@ -101,17 +116,30 @@ class _Scorer:
         return rows
 
 
-def _gather(measured: Sequence[Future[Rows]], bar: "tqdm[Any]") -> Rows:
+def _measure(
+    predict: Predict,
+    batches: Iterable[list[Case]],
+    scorer: _Scorer,
+    pool: ThreadPoolExecutor,
+    bar: "tqdm[Any]",
+) -> Iterator[Rows]:
+    """Yield the rows of each batch; it is measured while the next one is predicted."""
+    pending: list[Future[Rows]] | None = None
+    for batch in batches:
+        masks = _checked(predict, batch)
+        measured, pending = pending, scorer.submit(pool, batch, masks)
+        if measured is not None:
+            yield _collect(measured, bar)
+    if pending is not None:
+        yield _collect(pending, bar)
+
+
+def _collect(measured: Sequence[Future[Rows]], bar: "tqdm[Any]") -> Rows:
     rows = []
     for future in measured:
         rows += future.result()
         bar.update()
     return rows
-
-
-def _batches(cohort: Cohort, size: int, pool: ThreadPoolExecutor) -> Iterator[list[Case]]:
-    for start in range(0, len(cohort), size):
-        yield list(pool.map(cohort.__getitem__, range(start, min(start + size, len(cohort)))))
 
 
 def _checked(predict: Predict, cases: Sequence[Case]) -> Sequence[NDArray[np.bool_]]:

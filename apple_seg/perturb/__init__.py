@@ -17,10 +17,10 @@ from apple_seg.perturb.perturbers import (
     build_perturber,
     describe_perturber,
 )
-from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.selection import RULES, Candidate
 
 if TYPE_CHECKING:
+    from apple_seg.perturb.record import FitResult, FitSettings
     from apple_seg.perturb.trainer import fit
 
 __all__ = [
@@ -46,5 +46,9 @@ __all__ = [
 # The trainer reads cases; what was trained runs without it.
 __getattr__ = lazy_exports(
     __name__,
-    {"fit": "apple_seg.perturb.trainer"},
+    {
+        "FitResult": "apple_seg.perturb.record",
+        "FitSettings": "apple_seg.perturb.record",
+        "fit": "apple_seg.perturb.trainer",
+    },
 )

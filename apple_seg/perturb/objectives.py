@@ -1,7 +1,7 @@
 """What a perturber is trained to do: functions of one batch's outcome to named loss terms."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,9 +27,16 @@ class Outcome(NamedTuple):
     groups: Tensor
     """(N,) codes, -1 where unknown."""
 
+    gather: Callable[[Tensor], Tensor] = lambda rows: rows
+    """Rows (N, ...) to those of all processes, by rank; a gradient reaches one's own."""
+
 
 class Objective(Protocol):
-    """Loss terms of one batch, and players of its own that learn beside the perturber."""
+    """Loss terms of one batch, and players of its own that learn beside the perturber.
+
+    The batch may be spread over processes. Each of them returns the terms of the whole batch, made
+    from what `Outcome.gather` brings together; the trainer adds up the gradients of all.
+    """
 
     def to(self, device: torch.device) -> None:
         """Move the objective's own players."""
@@ -39,6 +46,12 @@ class Objective(Protocol):
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         """Return weighted loss terms by name; their sum is what the perturber minimises."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed fit needs of the players."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
 
 
 class SegmentationObjective:
@@ -58,7 +71,15 @@ class SegmentationObjective:
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         """Return the mean loss over the batch."""
-        return {"segmentation": self.per_case(outcome.logits, outcome.masks).mean()}
+        losses = self.per_case(outcome.logits, outcome.masks)
+        return {"segmentation": outcome.gather(losses).mean()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: nothing else learns here."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing is to be taken up."""
 
     def per_case(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Return the loss of each case (N,) from logits (N, K', *grid) and masks (N, K, *grid)."""
@@ -104,26 +125,43 @@ class AdversarialObjective:
 
     def observe(self, outcome: Outcome) -> dict[str, float]:
         """Take one step of the discriminator on what the perturber gives now."""
-        known = outcome.groups != UNKNOWN
-        if int(known.sum()) < 2:
+        pooled, groups = self._known(outcome)
+        if len(groups) < 2:
             return {}
-        pooled = pool([latent.detach() for latent in outcome.latents])[known]
-        guesses = self.discriminator(pooled)
-        loss = functional.cross_entropy(guesses, outcome.groups[known])
+        guesses = self.discriminator(pooled.detach())
+        loss = functional.cross_entropy(guesses, groups)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        right = (guesses.argmax(1) == outcome.groups[known]).float().mean()
+        right = (guesses.argmax(1) == groups).float().mean()
         return {"discriminator": loss.item(), "discriminator_accuracy": right.item()}
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         """Return the weighted fairness loss; a batch with fewer than two known cases has none."""
-        known = outcome.groups != UNKNOWN
-        if int(known.sum()) < 2:
+        pooled, groups = self._known(outcome)
+        if len(groups) < 2:
             return {}
-        guesses = self.discriminator(pool(outcome.latents)[known])
-        loss = fairness_loss(guesses, outcome.groups[known], entropy_weight=self.entropy_weight)
+        guesses = self.discriminator(pooled)
+        loss = fairness_loss(guesses, groups, entropy_weight=self.entropy_weight)
         return {"fairness": self.weight * loss}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the discriminator and its optimiser."""
+        return {
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a discriminator and its optimiser."""
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _known(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
+        """Return pooled latents and groups of the whole batch, without cases of unknown group."""
+        groups = outcome.gather(outcome.groups)
+        known = groups != UNKNOWN
+        return outcome.gather(pool(outcome.latents))[known], groups[known]
 
 
 class SumOfObjectives:
@@ -144,6 +182,15 @@ class SumOfObjectives:
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         """Return the terms of all."""
         return {k: v for one in self.objectives for k, v in one(outcome).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of all, by place."""
+        return {str(place): one.state_dict() for place, one in enumerate(self.objectives)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the states of all."""
+        for place, one in enumerate(self.objectives):
+            one.load_state_dict(state[str(place)])
 
 
 def fairness_loss(guesses: Tensor, groups: Tensor, *, entropy_weight: float) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -12,6 +13,7 @@ _NORMS: dict[int, type[nn.Module]] = {
     3: nn.InstanceNorm3d,
 }
 _WIDE = 32
+_GAIN = 4
 
 
 class ResidualPerturber(nn.Module):
@@ -67,7 +69,50 @@ class ResidualPerturber(nn.Module):
         return latent + perturbation
 
 
-PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {"residual": ResidualPerturber}
+class LeanPerturber(nn.Module):
+    """`f + G(f)` on the latent at a small part of the host's cost, so that skips can have it too.
+
+    Ours, not published: on all sites of a U-Net, forward and backward through the published shape
+    take one to four times as long as through the whole U-Net; these take 4 to 15 %. G goes down to
+    fewer channels, mixes neighbours there, and comes up again:
+
+    - A kernel of 1 to half of the latent's channels, 8 at least and 64 at most; a kernel of 3
+      there; ReLU; a kernel of 1 up to the latent's channels. A quarter of the channels,
+      dense or depthwise, saved 1 to 8 % of the U-Net's time and learned less.
+    - Group norm with one group before the ReLU, so that what comes up is as large whatever the
+      latent; without it, it learned more slowly. It knows no batch, so that a case is perturbed
+      alike alone and among others, and it takes a latent of a single cell.
+    - What comes up counts four times. Each of its values sums 8 to 64 hidden ones, where the
+      published shape sums 288; at the same learning rate it would move more slowly.
+    - The last layer starts at zero, so that a new perturber is the identity, bit for bit.
+
+    Stride is 1 everywhere, and no weight depends on the number of cells.
+    """
+
+    def __init__(self, channels: int, *, cells: Sequence[int]) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "cells": list(cells)}
+        convolution = _CONVOLUTIONS[len(cells)]
+        rank = min(max(channels // 2, 8), 64)
+        self.hidden = nn.Sequential(
+            convolution(channels, rank, 1),
+            convolution(rank, rank, 3, padding=1),
+            nn.GroupNorm(1, rank),
+            nn.ReLU(),
+        )
+        self.last = convolution(rank, channels, 1)
+        nn.init.zeros_(self.last.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Perturb the latent (N, C, *cells), keeping its shape."""
+        return torch.add(latent, self.last(self.hidden(latent)), alpha=_GAIN)
+
+
+PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {
+    "residual": ResidualPerturber,
+    "lean": LeanPerturber,
+}
 """The perturbers that a file may name; each takes what its `config` holds."""
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.selection import RULES, Candidate
+from apple_seg.replay import ReplayNote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,8 @@ class FitSettings:
 
     epochs: int = 5
     batch_size: int = 32
+    """Cases a step, over all processes together."""
+
     learning_rate: float = 1e-3
     """Of the perturbers at the start; it falls to zero along a cosine."""
 
@@ -26,10 +30,34 @@ class FitSettings:
     margin: float = 0.01
     """How much mean Dice no group may lose on validation."""
 
+    patience: int | None = None
+    """Stop after so many epochs in a row of which the rule would keep none; None never stops."""
+
     seed: int = 0
     """Of the perturbers' and the discriminator's start and of the order of cases."""
 
+    balanced: bool = False
+    """Draw each group equally often; cases of unknown group are then left out."""
+
+    views: tuple[str, ...] = ("as-is",)
+    """Each case is seen in one of these, drawn anew every epoch: "as-is", "flip-h", "flip-w",
+    "flip-hw", "flip-d" (mirrored along height, width, depth)."""
+
+    prompts: int = 1
+    """So many boxes or points are drawn from each true mask, and one of them used at a time; for
+    hosts whose prompts come from the truth."""
+
+    accumulate: int = 1
+    """Batches a step of the optimiser: where a whole one does not fit into memory."""
+
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Of the host's own arithmetic; perturbers stay in float32."""
+
+    trackers: tuple[str, ...] = ()
+    """What accelerate can log to: "tensorboard", "mlflow", "wandb", ..."""
+
     def __post_init__(self) -> None:
+        self._check_drawing()
         sound = 0 < self.learning_rate < float("inf") and 0 <= self.margin < 1
         if self.epochs < 1 or self.batch_size < 2 or not sound:
             raise ConfigError(
@@ -40,6 +68,19 @@ class FitSettings:
             )
         if self.selection not in RULES:
             raise ConfigError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
+        if self.accumulate < 1 or (self.patience is not None and self.patience < 1):
+            raise ConfigError(
+                f"accumulate and patience are 1 at least; got {self.accumulate}, {self.patience}"
+            )
+
+    def _check_drawing(self) -> None:
+        unknown = [view for view in self.views if view not in VIEWS]
+        if unknown or not self.views or len({*self.views}) < len(self.views):
+            raise ConfigError(
+                f"views are one or more different ones of {', '.join(VIEWS)}; got {self.views}"
+            )
+        if self.prompts < 1:
+            raise ConfigError(f"a case has 1 prompt at least, got prompts={self.prompts}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +104,14 @@ class FitResult:
     seconds: float
     """Wall clock of training and validation."""
 
+    training_seconds: tuple[float, ...] = ()
+    """Wall clock of each epoch's training alone."""
+
     groups: Mapping[str, int] = field(default_factory=dict)
     """Cases fitted on, by group; `unknown` are in no group."""
+
+    replay: ReplayNote | None = None
+    """Whether the encoder was replayed, and why not."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""

@@ -1,26 +1,36 @@
 """Fit the perturbers of a wrapped host: train, validate after every epoch, keep the best."""
 
 import copy
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 from tqdm import tqdm
 
-from apple_seg.data import UNKNOWN, Cohort, Groups
-from apple_seg.errors import FitError, GroupError
-from apple_seg.host import PerturbedSegmentor, Pipeline
-from apple_seg.measure import score
-from apple_seg.perturb.batches import Collate, TrainBatch, covered
+from apple_seg.data import Cohort, Groups
+from apple_seg.errors import FitError
+from apple_seg.files import plain
+from apple_seg.host import Pipeline, fingerprint
+from apple_seg.perturb.acceleration import end_accelerator, start_accelerator
+from apple_seg.perturb.feeds import Feed, ImageFeed, RecordFeed, ahead, threads
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
-from apple_seg.perturb.objectives import Outcome
+from apple_seg.perturb.preflight import check_fit, count_groups
+from apple_seg.perturb.progress import Progress, Resumed, Weights
 from apple_seg.perturb.record import FitResult, FitSettings
-from apple_seg.perturb.selection import RULES, Candidate
+from apple_seg.perturb.sampling import Sampler, part_of
+from apple_seg.perturb.selection import RULES
+from apple_seg.perturb.stepping import Stepper
+from apple_seg.perturb.validation import validate
+from apple_seg.processes import Processes
+from apple_seg.replay import Opened, Order, ReplayNote, ReplaySettings, open_replay
 
 
 def fit(
@@ -31,12 +41,15 @@ def fit(
     groups: Groups,
     method: MethodSpec | None = None,
     settings: FitSettings | None = None,
+    replay: ReplaySettings | None = None,
+    folder: Path | str | None = None,
     progress: bool = True,
 ) -> FitResult:
     """Train new perturbers for the wrapped host of `pipeline` and install the best.
 
     The host's weights are not touched. Should the fit fail or be stopped, the identity is back in
-    place.
+    place. The frozen encoder's work is recorded once and replayed, where that is right and pays.
+    Started by `accelerate launch`, each process calls this, and all end with the same perturbers.
 
     Args:
         pipeline: A wrapped host as it is deployed.
@@ -45,264 +58,305 @@ def fit(
         groups: What the sensitive attribute is.
         method: Which recipe; APPLE at the wrapped sites by default.
         settings: How long, how fast, which seed.
-        progress: Whether to show bars.
+        replay: Whether and where to keep what the encoder gives.
+        folder: Where to keep records, log and a checkpoint after every epoch. A fit that was
+            killed goes on from there: on a CPU, to the very weights of one that was not. None
+            keeps records in memory and nothing else.
+        progress: Whether to show bars, and to say what is done.
 
     Raises:
         FitError: There are fewer cases than a batch, or no masks, or patients that are in both
             cohorts, or no gradient reaches a site.
         GroupError: Cases of one group only, or a group without validation cases.
+        ReplayError: `replay` insists on records, and they are not right for this host.
+        StoreError: The records cannot be written: a full disk, say. What is there is kept.
     """
-    run = _Fit(pipeline, groups, method or MethodSpec(), settings or FitSettings(), progress)
-    run.check(train, validation)
+    task = _Task(
+        pipeline,
+        train,
+        validation,
+        groups,
+        method or MethodSpec(),
+        settings or FitSettings(),
+        replay or ReplaySettings(),
+        None if folder is None else Path(folder),
+        progress,
+    )
+    check_fit(pipeline, train, validation, groups, task.settings)
     try:
-        return run.run(train, validation)
+        device = next(pipeline.segmentor.host.parameters()).device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            return _Fit(task, device).run()
     except BaseException:
         pipeline.segmentor.install([nn.Identity() for _ in pipeline.segmentor.sites])
         raise
 
 
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What `fit` was given."""
+
+    pipeline: Pipeline
+    train: Cohort
+    validation: Cohort
+    groups: Groups
+    method: MethodSpec
+    settings: FitSettings
+    replay: ReplaySettings
+    folder: Path | None
+    progress: bool
+
+    def identity(self, note: ReplayNote) -> dict[str, Any]:
+        """Return what makes another fit another one, as plain values."""
+        return {
+            "host": fingerprint(self.pipeline.segmentor.host),
+            "sites": [str(site) for site in self.pipeline.segmentor.sites],
+            "preprocessing": self.pipeline.spec.identity(),
+            "train cases": self.train.stamp(),
+            "validation cases": self.validation.stamp(),
+            "groups": asdict(self.groups),
+            "method": asdict(self.method),
+            "settings": asdict(self.settings),
+            "replay": note.used,
+            "precision": self.replay.precision,
+            "versions": [version("apple-seg"), torch.__version__],
+        }
+
+
 class _Fit:
-    """One fit's constants."""
+    """One fit's run."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        groups: Groups,
-        method: MethodSpec,
-        settings: FitSettings,
-        progress: bool,
-    ) -> None:
-        self.pipeline = pipeline
-        self.segmentor: PerturbedSegmentor = pipeline.segmentor
-        self.groups = groups
-        self.method = method
-        self.settings = settings
-        self.progress = progress
-        self.device = next(self.segmentor.host.parameters()).device
-
-    def check(self, train: Cohort, validation: Cohort) -> None:
-        """Refuse what cannot be trained, before anything is changed."""
-        self._check_state()
-        if shared := sorted({*train.clusters} & {*validation.clusters}):
+    def __init__(self, task: _Task, device: torch.device) -> None:
+        self.task = task
+        self.segmentor = task.pipeline.segmentor
+        self.settings = task.settings
+        self.device = device
+        self.progress = Progress()
+        self.accelerator = start_accelerator(task.settings, device, task.folder)
+        ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.processes = Processes(*ranks, str(device))
+        if self.settings.batch_size % self.processes.count:
             raise FitError(
-                f"{len(shared)} patients ({', '.join(map(str, shared[:3]))}, ...) are among the "
-                "train and the validation cases; the epoch would be chosen on what was trained on"
-            )
-        for name, cohort in (("train", train), ("validation", validation)):
-            if not cohort.annotated:
-                missing = int((cohort.table["mask"] == "").sum())
-                raise FitError(
-                    f"{missing} of {len(cohort)} {name} cases have no mask; "
-                    "a fit needs masks: leave those cases out"
-                )
-        if len(train) < self.settings.batch_size:
-            raise FitError(
-                f"{len(train)} cases are fewer than a batch of {self.settings.batch_size}; "
-                "lower [fit] batch_size"
-            )
-        for shape, site in zip(self.segmentor.shapes, self.segmentor.sites, strict=True):
-            if shape.calls != 1:
-                raise FitError(f"{site} fires {shape.calls} times an image; a fit needs once")
-        self._check_groups(train, validation)
-
-    def _check_state(self) -> None:
-        self.segmentor.check_attached()
-        if not (self.segmentor.enabled and self.segmentor.strength == 1):
-            raise FitError("perturbers are fitted enabled and at strength 1; set both first")
-        if not torch.is_grad_enabled():
-            raise FitError("a fit needs gradients; it was called under no_grad")
-
-    def _check_groups(self, train: Cohort, validation: Cohort) -> None:
-        counts = _counts(self.groups, train)
-        if sum(counts[label] > 0 for label in self.groups.labels) < 2:
-            raise GroupError(f"one group only to fit on: {counts}; two are needed")
-        empty = [label for label, n in _counts(self.groups, validation).items() if not n]
-        if lost := [label for label in empty if label in self.groups.labels]:
-            raise GroupError(
-                f"no validation case of {', '.join(map(repr, lost))}: the epoch could not be chosen"
+                f"a batch of {self.settings.batch_size} cases cannot be shared evenly by "
+                f"{self.processes.count} processes; change [fit] batch_size"
             )
 
-    def run(self, train: Cohort, validation: Cohort) -> FitResult:
-        """Train and select."""
-        start = time.perf_counter()
+    def run(self) -> FitResult:
+        """Train, select, install."""
         recipe = self._new_recipe()
-        optimizer = torch.optim.Adam(
-            [value for module in recipe.perturbers for value in module.parameters()],
-            self.settings.learning_rate,
-        )
-        loader = self._loader(train)
-        steps = self.settings.epochs * len(loader)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        candidates = [self._validate(validation, 0)]
-        weights = [_snapshot(recipe.perturbers)]
-        losses = []
-        for epoch in range(1, self.settings.epochs + 1):
-            losses.append(self._train_epoch(loader, recipe, schedule, epoch))
-            candidates.append(self._validate(validation, epoch))
-            weights.append(_snapshot(recipe.perturbers))
-        selected = RULES[self.settings.selection](candidates, self.settings.margin)
-        for perturber, state in zip(recipe.perturbers, weights[selected.epoch], strict=True):
+        opened = self._open(recipe)
+        note = opened.note if isinstance(opened, Opened) else opened
+        try:
+            with threads() as pool:
+                feed = self._feed(opened, pool)
+                self._train(recipe, feed, note)
+        finally:
+            if isinstance(opened, Opened):
+                opened.close()
+            end_accelerator(self.accelerator)
+        for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
             perturber.load_state_dict(state)
             perturber.requires_grad_(False).eval()
-        return FitResult(
-            method=self.method,
-            settings=self.settings,
-            sites=tuple(map(str, self.segmentor.sites)),
-            n_fit=len(train),
-            n_validation=len(validation),
-            trained_parameters=_count(recipe.perturbers),
-            host_parameters=_count([self.segmentor.host]),
-            selected=selected,
-            candidates=tuple(candidates),
-            losses=tuple(losses),
-            seconds=time.perf_counter() - start,
-            groups=_counts(self.groups, train),
-        )
+        return self._result(recipe, note)
 
     def _new_recipe(self) -> Recipe:
-        """Build and install new perturbers; the caller's random state stays as it was."""
+        """Build and install new perturbers."""
+        task = self.task
         problem = Problem(
             self.segmentor.shapes,
-            len(self.groups.labels),
-            self.pipeline.spec,
-            self.pipeline.classes,
+            len(task.groups.labels),
+            task.pipeline.spec,
+            task.pipeline.classes,
         )
-        with torch.random.fork_rng():
-            torch.manual_seed(self.settings.seed)
-            recipe = build_recipe(self.method, problem)
+        torch.manual_seed(self.settings.seed)
+        recipe = build_recipe(task.method, problem)
         for module in recipe.perturbers:
             module.to(self.device)
         recipe.objective.to(self.device)
         self.segmentor.install(recipe.perturbers)
         return recipe
 
-    def _loader(self, train: Cohort) -> DataLoader[Any]:
-        codes = dict(zip(train.table["case"], self.groups.codes(train.table), strict=True))
-        return DataLoader(
-            train,  # type: ignore[arg-type]
-            batch_size=self.settings.batch_size,
-            shuffle=True,
-            drop_last=True,
-            generator=torch.Generator().manual_seed(self.settings.seed),
-            collate_fn=Collate(self.pipeline.spec, codes),
+    def _open(self, recipe: Recipe) -> Opened | ReplayNote:
+        task = self.task
+        order = Order(
+            pipeline=task.pipeline,
+            train=task.train,
+            validation=task.validation,
+            perturbers=recipe.perturbers,
+            epochs=self.settings.epochs,
+            settings=task.replay,
+            views=self.settings.views,
+            draws=self.settings.prompts,
+            folder=None if task.folder is None else task.folder / "replay",
+            processes=self.processes,
+            progress=task.progress,
+            say=self._say,
+        )
+        opened = open_replay(order)
+        note = opened.note if isinstance(opened, Opened) else opened
+        self._say(f"replay is {'on' if note.used else 'off'}: {note.why}")
+        return opened
+
+    def _feed(self, opened: Opened | ReplayNote, pool: Any) -> Feed:
+        task = self.task
+        codes = task.groups.codes(task.train.table)
+        if isinstance(opened, Opened):
+            return RecordFeed.of(opened, task.validation, codes)
+        settings = self.settings
+        return ImageFeed(
+            task.pipeline,
+            task.train,
+            task.validation,
+            codes,
+            settings.views,
+            settings.prompts,
+            pool,
         )
 
-    def _train_epoch(
-        self,
-        loader: DataLoader[Any],
-        recipe: Recipe,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        epoch: int,
-    ) -> dict[str, float]:
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The order of cases."""
+        return Sampler(
+            codes=self.task.groups.codes(self.task.train.table),
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
+            views=len(self.settings.views),
+            prompts=self.settings.prompts,
+            balanced=self.settings.balanced,
+        )
+
+    def _train(self, recipe: Recipe, feed: Feed, note: ReplayNote) -> None:
+        stepper = Stepper(
+            self.accelerator, self.task.pipeline, recipe, self.settings, self.sampler.batches
+        )
+        identity = self.task.identity(note)
+        self._begin(stepper, identity, feed)
+        while not self._done():
+            epoch = self.progress.epoch + 1
+            start = time.perf_counter()
+            torch.manual_seed(self.settings.seed + epoch)
+            losses = self._train_epoch(feed, stepper, epoch)
+            trained = time.perf_counter() - start
+            self._validate(feed, recipe, losses)
+            self._log_epoch(losses, trained, time.perf_counter() - start)
+            self._save(stepper, identity)
+
+    def _begin(self, stepper: Stepper, identity: Mapping[str, Any], feed: Feed) -> None:
+        """Go on where a killed fit ended, or start with the identity."""
+        folder = self.task.folder
+        found = "" if folder is None else Progress.load(folder, identity)
+        if isinstance(found, Resumed):
+            stepper.load_state_dict(found.state)
+            self.progress = found.progress
+            self._say(f"going on after epoch {found.progress.epoch} of {self.settings.epochs}")
+            return
+        if found:
+            self._say(found)
+        start_line = {"event": "start", **identity, "processes": self.processes.count}
+        self.progress.log.append(plain(start_line))
+        start = time.perf_counter()
+        self._validate(feed, stepper.recipe, {})
+        self._log_epoch({}, 0.0, time.perf_counter() - start)
+        self._save(stepper, identity)
+
+    def _done(self) -> bool:
+        patience, idle = self.settings.patience, self.progress.idle
+        stale = patience is not None and idle >= patience
+        return self.progress.epoch >= self.settings.epochs or stale
+
+    def _train_epoch(self, feed: Feed, stepper: Stepper, epoch: int) -> dict[str, float]:
         self.segmentor.train()
         sums: dict[str, list[float]] = {}
+        batches = self.sampler.epoch(epoch)
+        parts = [part_of(batch, self.processes.rank, self.processes.count) for batch in batches]
         label = f"epoch {epoch}/{self.settings.epochs}"
-        for step, batch in enumerate(self._bar(loader, label)):
-            first = epoch == 1 and step == 0
-            terms = self._step(batch, recipe, schedule.optimizer, first=first)
-            schedule.step()
-            for name, value in terms.items():
+        quiet = None if self._speaks else True
+        bar = tqdm(ahead(feed, parts), label, total=len(parts), disable=quiet, leave=False)
+        for step, batch in enumerate(bar, start=1):
+            for name, value in stepper.backward(feed, batch).items():
                 sums.setdefault(name, []).append(value)
+            if step % self.settings.accumulate == 0 or step == len(parts):
+                stepper.update()
         self.segmentor.eval()
         return {name: float(np.mean(values)) for name, values in sums.items()}
 
-    def _step(
-        self,
-        batch: TrainBatch,
-        recipe: Recipe,
-        optimizer: torch.optim.Optimizer,
-        *,
-        first: bool,
-    ) -> dict[str, float]:
-        device = self.device
-        inputs = self.pipeline.to_host(batch.inputs)
-        raw, latents = self.segmentor(inputs.images, **inputs.prompts)
-        inside = covered(batch.inputs)
-        outcome = Outcome(
-            self.pipeline.logits(raw, inputs.images.shape[2:])[inside].float(),
-            batch.masks.to(device)[inside],
-            latents,
-            batch.groups.to(device),
-        )
-        if not raw.requires_grad:
-            raise FitError(
-                "no gradient reaches the host's output: it runs its decoder without gradients, as "
-                "a predictor does; pass segment=, or name [host] segment"
-            )
-        observed = recipe.objective.observe(outcome)
-        terms = recipe.objective(outcome)
-        loss: Tensor = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            named = {name: float(value) for name, value in terms.items()}
-            raise FitError(f"the loss is not finite: {named}; lower [fit] learning_rate")
-        if first:
-            self._check_gradients(outcome.logits, recipe.perturbers)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return {**{name: value.item() for name, value in terms.items()}, **observed}
-
-    def _check_gradients(self, logits: Tensor, perturbers: Sequence[nn.Module]) -> None:
-        """Refuse to go on where a perturber cannot change the masks.
-
-        Asked of the logits alone: an adversary's loss reaches every perturber by itself.
-        """
-        for site, perturber in zip(self.segmentor.sites, perturbers, strict=True):
-            gradients = torch.autograd.grad(
-                logits.square().sum(),
-                list(perturber.parameters()),
-                retain_graph=True,
-                allow_unused=True,
-            )
-            if not any(gradient is not None and bool(gradient.any()) for gradient in gradients):
-                raise FitError(
-                    f"no gradient reaches the perturber at {site}: the host detaches this latent "
-                    "on its way to the output; leave the site out"
-                )
-
-    def _validate(self, validation: Cohort, epoch: int) -> Candidate:
-        self.segmentor.eval()
-        what = "validation" if epoch else "validation of the host"
-        table = score(
-            self.pipeline,
-            validation,
-            metrics=("dice",),
+    def _validate(self, feed: Feed, recipe: Recipe, losses: dict[str, float]) -> None:
+        """Validate the perturbers as they are, and keep them if the rule does."""
+        epoch = len(self.progress.candidates)
+        candidate = validate(
+            feed,
+            self.task.groups,
+            epoch,
             batch_size=self.settings.batch_size,
-            progress=self.progress,
-            description=what,
+            processes=self.processes,
+            progress=self._speaks,
         )
-        per_case = table.groupby("case")["dice"].mean().reindex(validation.table["case"])
-        dice = per_case.to_numpy()
-        codes = self.groups.codes(validation.table)
-        by_group = {
-            label: _mean(dice[codes == code]) for code, label in enumerate(self.groups.labels)
-        }
-        if lost := [label for label, mean in by_group.items() if not np.isfinite(mean)]:
-            raise FitError(
-                f"no Dice for any validation case of {', '.join(map(repr, lost))}: their masks are "
-                "empty, and so are the predictions"
-            )
-        return Candidate(epoch, _mean(dice), by_group)
+        progress = self.progress
+        progress.candidates.append(candidate)
+        if epoch:
+            progress.losses.append(losses)
+        selected = RULES[self.settings.selection](progress.candidates, self.settings.margin)
+        if selected.epoch == epoch:
+            progress.kept, progress.best = epoch, _snapshot(recipe.perturbers)
 
-    def _bar(self, loader: DataLoader[Any], label: str) -> Iterable[TrainBatch]:
-        return tqdm(loader, label, disable=None if self.progress else True, leave=False)
+    def _log_epoch(self, losses: Mapping[str, float], trained: float, seconds: float) -> None:
+        progress, candidate = self.progress, self.progress.candidates[-1]
+        progress.seconds += seconds
+        scores = {"overall": candidate.overall, **candidate.by_group}
+        progress.log.append(
+            {
+                "event": "epoch",
+                "epoch": candidate.epoch,
+                "losses": dict(losses),
+                "validation": scores,
+                "kept": progress.kept,
+                "seconds_training": trained,
+                "seconds": seconds,
+            }
+        )
+        if self.processes.main:
+            progress.write_log(self.task.folder)
+        named = {f"loss/{name}": value for name, value in losses.items()}
+        named |= {f"validation/{name}": value for name, value in scores.items()}
+        self.accelerator.log(named, step=candidate.epoch)
+
+    def _save(self, stepper: Stepper, identity: Mapping[str, Any]) -> None:
+        if self.task.folder is not None and self.processes.main:
+            self.progress.save(self.task.folder, identity, stepper.state_dict())
+
+    @property
+    def _speaks(self) -> bool:
+        return self.task.progress and self.processes.main
+
+    def _say(self, text: str) -> None:
+        if self._speaks:
+            tqdm.write(text, file=sys.stderr)
+
+    def _result(self, recipe: Recipe, note: ReplayNote) -> FitResult:
+        progress = self.progress
+        return FitResult(
+            method=self.task.method,
+            settings=self.settings,
+            sites=tuple(map(str, self.segmentor.sites)),
+            n_fit=len(self.task.train),
+            n_validation=len(self.task.validation),
+            trained_parameters=_count(recipe.perturbers),
+            host_parameters=_count([self.segmentor.host]),
+            selected=progress.candidates[progress.kept],
+            candidates=tuple(progress.candidates),
+            losses=tuple(progress.losses),
+            seconds=progress.seconds,
+            training_seconds=tuple(
+                line["seconds_training"] for line in progress.log if line.get("epoch")
+            ),
+            groups=count_groups(self.task.groups, self.task.train),
+            replay=note,
+        )
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    """Return the mean of what is a number; NaN where nothing is."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def _snapshot(modules: Sequence[nn.Module]) -> list[dict[str, Tensor]]:
+def _snapshot(modules: Sequence[nn.Module]) -> Weights:
     return [copy.deepcopy(module.state_dict()) for module in modules]
 
 
 def _count(modules: Sequence[nn.Module]) -> int:
     return sum(value.numel() for module in modules for value in module.parameters())
-
-
-def _counts(groups: Groups, cohort: Cohort) -> dict[str, int]:
-    codes = groups.codes(cohort.table)
-    counts = {label: int((codes == code).sum()) for code, label in enumerate(groups.labels)}
-    return {**counts, "unknown": int((codes == UNKNOWN).sum())}

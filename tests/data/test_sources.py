@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import time
 import zipfile
 
 import pytest
@@ -41,6 +42,41 @@ def test_every_source_lists_holds_and_opens_its_files(source):
     assert not source.holds("images/b.png")
     with pytest.raises((KeyError, OSError)):
         source.open("images/b.png")
+
+
+def test_every_source_stamps_a_file_and_names_none_that_is_not_there(source):
+    stamps = {name: source.stamp(name) for name in FILES}
+    assert len({*stamps.values()}) == 3
+    assert {name: pickle.loads(pickle.dumps(source)).stamp(name) for name in FILES} == stamps
+    for name in ("images", "images/b.png"):
+        with pytest.raises((KeyError, OSError)):
+            source.stamp(name)
+
+
+def change(kind, folder, name, content):
+    """Write a file of a source of that kind, and return the source."""
+    if kind == "memory":
+        return MemorySource({name: content})
+    if kind == "zip":
+        return open_source(zipped(folder / "set.zip", {name: content}))
+    (folder / name).write_bytes(content)
+    return open_source(folder)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "memory"])
+def test_a_stamp_follows_the_content_and_stays_while_nothing_is_written(kind, tmp_path):
+    source = change(kind, tmp_path, "a.png", b"one")
+    before = source.stamp("a.png")
+    source.open("a.png")
+    assert source.stamp("a.png") == before
+    time.sleep(0.02)  # a clock of files may be coarse
+    for other in (b"two", b"three"):  # one of them is as long
+        assert change(kind, tmp_path, "a.png", other).stamp("a.png") != before
+
+
+def test_a_stamp_of_memory_is_that_of_a_zip_of_the_same_files(tmp_path):
+    source = open_source(zipped(tmp_path / "set.zip", FILES))
+    assert all(MemorySource(FILES).stamp(name) == source.stamp(name) for name in FILES)
 
 
 def test_every_source_survives_pickling(source):

@@ -1,0 +1,178 @@
+"""What a step gets and how the host is run on it: from images, or from records."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apple_seg.data import Case, Cohort, viewed
+from apple_seg.errors import CaseError
+from apple_seg.host import (
+    Frame,
+    Inputs,
+    Pipeline,
+    Segmentation,
+    draw_prompts,
+    frame_of,
+    prepare,
+    to_grid,
+)
+from apple_seg.perturb.sampling import Draw
+from apple_seg.replay import INSIDE, MASKS, PROMPTS, Opened, Plan, Records, Store, masks_of
+
+
+class TrainBatch(NamedTuple):
+    """What one step needs."""
+
+    inputs: Inputs
+    """With images that hold nothing, where there are records."""
+
+    masks: Tensor
+    """(N, K, *grid)"""
+
+    groups: Tensor
+    """(N,) codes, -1 where unknown."""
+
+    records: Records
+
+
+class Feed(Protocol):
+    """Where batches come from."""
+
+    def fetch(self, draws: Sequence[Draw]) -> TrainBatch:
+        """Return a batch, on the CPU."""
+
+    def segment(self, batch: TrainBatch) -> Segmentation:
+        """Run the wrapped host on it, with gradients."""
+
+    def predict(self, cases: Sequence[Case]) -> Sequence[NDArray[np.bool_]]:
+        """Segment validation cases to masks (K, *spatial)."""
+
+    @property
+    def validation(self) -> Cohort:
+        """The cases that `predict` knows."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeed:
+    """Reads images and runs the whole host."""
+
+    pipeline: Pipeline
+    train: Cohort
+    validation: Cohort
+    codes: NDArray[np.int64]
+    """(N,) of the train cases."""
+
+    views: tuple[str, ...]
+    prompts: int
+    pool: ThreadPoolExecutor
+
+    def fetch(self, draws: Sequence[Draw]) -> TrainBatch:
+        """Read and preprocess cases, masks and groups."""
+        drawn = list(self.pool.map(self._read, draws))
+        images = torch.cat([one.images for one, _ in drawn])
+        prompts = {
+            name: torch.cat([one.prompts[name] for one, _ in drawn]) for name in drawn[0][0].prompts
+        }
+        frames = tuple(one.frames[0] for one, _ in drawn)
+        masks = torch.stack([mask for _, mask in drawn])
+        groups = torch.from_numpy(self.codes[[draw.place for draw in draws]])
+        return TrainBatch(Inputs(images, prompts, frames), masks, groups, {})
+
+    def segment(self, batch: TrainBatch) -> Segmentation:
+        """Run the host."""
+        inputs = self.pipeline.to_host(batch.inputs)
+        found: Segmentation = self.pipeline.segmentor(inputs.images, **inputs.prompts)
+        return found
+
+    def predict(self, cases: Sequence[Case]) -> Sequence[NDArray[np.bool_]]:
+        """Run the host as deployed."""
+        return self.pipeline(cases)
+
+    def _read(self, draw: Draw) -> tuple[Inputs, Tensor]:
+        case = viewed(self.train[draw.place], self.views[draw.view])
+        which = draw.view * self.prompts + draw.prompt
+        inputs = prepare([case], self.pipeline.spec, draw=which)
+        if case.mask is None:
+            raise CaseError(f"{case.key} has no mask to fit on")
+        return inputs, to_grid(case.mask, inputs.frames[0], inputs.images.shape[2:])
+
+
+@dataclass(frozen=True, eq=False)
+class RecordFeed:
+    """Reads records and runs what comes after the frontier; no image is read again."""
+
+    opened: Opened
+    pipeline: Pipeline
+    validation: Cohort
+    """Without images."""
+
+    codes: NDArray[np.int64]
+    places: Mapping[str, int]
+    """Case to its record in the validation store."""
+
+    @classmethod
+    def of(cls, opened: Opened, validation: Cohort, codes: NDArray[np.int64]) -> "RecordFeed":
+        """Feed from what was recorded."""
+        pipeline = opened.plans["train"].pipeline
+        places = {key: place for place, key in enumerate(validation.table["case"])}
+        return cls(opened, pipeline, validation.without_images(), codes, places)
+
+    @property
+    def _train(self) -> tuple[Plan, Store]:
+        return self.opened.plans["train"], self.opened.stores["train"]
+
+    def fetch(self, draws: Sequence[Draw]) -> TrainBatch:
+        """Read records, masks, prompts and groups."""
+        plan, store = self._train
+        records = store.read([draw.place * len(plan.views) + draw.view for draw in draws])
+        which = torch.tensor([draw.prompt for draw in draws])
+        rows = torch.arange(len(draws))
+        prompts = {
+            name.removeprefix(PROMPTS): records.pop(name)[rows, which]
+            for name in list(records)
+            if name.startswith(PROMPTS)
+        }
+        grid = self.opened.replay.grid
+        masks = masks_of(records.pop(MASKS), (len(self.pipeline.classes), *grid))
+        insides = [tuple(map(int, inside)) for inside in records.pop(INSIDE)]
+        frames = tuple(Frame(inside, inside) for inside in insides)
+        groups = torch.from_numpy(self.codes[[draw.place for draw in draws]])
+        images = self.opened.replay.blank(len(draws))
+        return TrainBatch(Inputs(images, prompts, frames), masks, groups, records)
+
+    def segment(self, batch: TrainBatch) -> Segmentation:
+        """Play the records back."""
+        return self.opened.replay.segment(self.pipeline.to_host(batch.inputs), batch.records)
+
+    def predict(self, cases: Sequence[Case]) -> Sequence[NDArray[np.bool_]]:
+        """Play the records of validation cases back."""
+        spec, replay = self.pipeline.spec, self.opened.replay
+        records = self.opened.stores["validation"].read([self.places[one.key] for one in cases])
+        frames = tuple(frame_of(case.image.shape[1:], spec.input) for case in cases)
+        prompts = draw_prompts(cases, frames, spec.prompt)
+        inputs = self.pipeline.to_host(Inputs(replay.blank(len(cases)), prompts, frames))
+        return self.pipeline.decide(replay.predict(inputs, records), inputs, cases)
+
+
+def ahead(feed: Feed, batches: Sequence[Sequence[Draw]]) -> Iterator[TrainBatch]:
+    """Yield the batches, the next being read while one is used."""
+    with ThreadPoolExecutor(1) as reader:
+        pending: list[Future[TrainBatch]] = []
+        for draws in batches:
+            pending.append(reader.submit(feed.fetch, draws))
+            if len(pending) > 1:
+                yield pending.pop(0).result()
+        for future in pending:
+            yield future.result()
+
+
+def threads() -> ThreadPoolExecutor:
+    """Return the threads that read images."""
+    return ThreadPoolExecutor(os.cpu_count())

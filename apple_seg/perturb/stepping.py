@@ -1,0 +1,163 @@
+"""One step: a batch through the perturbed host, losses, gradients over all processes, an update."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from apple_seg.errors import FitError
+from apple_seg.host import Pipeline
+from apple_seg.perturb.feeds import Feed, TrainBatch
+from apple_seg.perturb.methods import Recipe
+from apple_seg.perturb.objectives import Outcome
+from apple_seg.perturb.record import FitSettings
+
+
+class Stepper:
+    """Trains the perturbers of a recipe, with Adam and a learning rate that falls along a cosine.
+
+    No DistributedDataParallel: perturbers run inside hooks, where it would not see them. Each
+    process has the loss of the whole batch, of which its own rows have gradients; the sum
+    over processes is the gradient of the batch.
+    """
+
+    def __init__(
+        self,
+        accelerator: Any,
+        pipeline: Pipeline,
+        recipe: Recipe,
+        settings: FitSettings,
+        batches: int,
+    ) -> None:
+        self.accelerator = accelerator
+        self.pipeline = pipeline
+        self.recipe = recipe
+        self.accumulate = settings.accumulate
+        self.parameters = [value for one in recipe.perturbers for value in one.parameters()]
+        self._adam = torch.optim.Adam(self.parameters, settings.learning_rate)
+        self._optimizer = accelerator.prepare_optimizer(self._adam)
+        steps = settings.epochs * -(-batches // settings.accumulate)
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._adam, steps)
+        self.proved = False
+        """Whether a gradient has been seen to reach each perturber through the masks."""
+
+    def backward(self, feed: Feed, batch: TrainBatch) -> dict[str, float]:
+        """Add one batch's gradients; return its loss terms.
+
+        Raises:
+            FitError: A loss is not a number, or no gradient reaches a perturber.
+        """
+        outcome = self.outcome(feed, batch)
+        if not outcome.logits.requires_grad:
+            raise FitError(
+                "no gradient reaches the host's output: it runs its decoder without gradients, as "
+                "a predictor does; pass segment=, or name [host] segment"
+            )
+        observed = self.recipe.objective.observe(outcome)
+        terms = self.recipe.objective(outcome)
+        loss: Tensor = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(loss):
+            named = {name: float(value) for name, value in terms.items()}
+            raise FitError(f"the loss is not finite: {named}; lower [fit] learning_rate")
+        if not self.proved:
+            self._check_gradients(outcome.logits)
+        self.accelerator.backward(loss / self.accumulate)
+        return {**{name: value.item() for name, value in terms.items()}, **observed}
+
+    def update(self) -> None:
+        """Take a step of the optimiser with the gradients of all processes."""
+        if self.accelerator.num_processes > 1:
+            self._sum_gradients()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._schedule.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next step depends on."""
+        scaler = self.accelerator.scaler
+        return {
+            "perturbers": [one.state_dict() for one in self.recipe.perturbers],
+            "objective": self.recipe.objective.state_dict(),
+            "optimizer": self._adam.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        for perturber, weights in zip(self.recipe.perturbers, state["perturbers"], strict=True):
+            perturber.load_state_dict(weights)
+        self.recipe.objective.load_state_dict(state["objective"])
+        self._adam.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def outcome(self, feed: Feed, batch: TrainBatch) -> Outcome:
+        """Run the host on a batch."""
+        with self.accelerator.autocast():
+            raw, latents = feed.segment(batch)
+        grid = batch.inputs.images.shape[2:]
+        inside = self._covered(batch)
+        return Outcome(
+            self.pipeline.logits(raw, grid)[inside].float(),
+            batch.masks.to(raw.device)[inside],
+            latents,
+            batch.groups.to(raw.device),
+            self._gather,
+        )
+
+    def _covered(self, batch: TrainBatch) -> tuple[slice, ...]:
+        """Return the part of the grid that some image of the batch covers, in whatever process.
+
+        What is padding in all of them is left out of the loss.
+        """
+        sizes = torch.tensor([frame.inside for frame in batch.inputs.frames])
+        if self.accelerator.num_processes > 1:
+            sizes = self.accelerator.gather(sizes.to(self.accelerator.device))
+        largest = sizes.amax(0).tolist()
+        return (slice(None), slice(None), *(slice(0, int(size)) for size in largest))
+
+    def _gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes by rank; gradients reach this one's."""
+        if self.accelerator.num_processes == 1:
+            return rows
+        every = self.accelerator.gather(rows.detach().contiguous())
+        first = self.accelerator.process_index * len(rows)
+        return torch.cat([every[:first], rows, every[first + len(rows) :]])
+
+    def _sum_gradients(self) -> None:
+        gradients = [
+            torch.zeros_like(value) if value.grad is None else value.grad
+            for value in self.parameters
+        ]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        total = self.accelerator.reduce(flat, reduction="sum")
+        parts = total.split([gradient.numel() for gradient in gradients])
+        for value, part in zip(self.parameters, parts, strict=True):
+            value.grad = part.view_as(value).clone()
+
+    def _check_gradients(self, logits: Tensor) -> None:
+        """Refuse to go on where a perturber cannot change the masks.
+
+        Asked of the logits alone: an adversary's loss reaches every perturber by itself.
+        """
+        sites = self.pipeline.segmentor.sites
+        for site, perturber in zip(sites, self.recipe.perturbers, strict=True):
+            if not _reached(logits, perturber):
+                raise FitError(
+                    f"no gradient reaches the perturber at {site}: the host detaches this latent "
+                    "on its way to the output; leave the site out"
+                )
+        self.proved = True
+
+
+def _reached(logits: Tensor, perturber: nn.Module) -> bool:
+    gradients: Sequence[Tensor | None] = torch.autograd.grad(
+        logits.square().sum(),
+        list(perturber.parameters()),
+        retain_graph=True,
+        allow_unused=True,
+    )
+    return any(gradient is not None and bool(gradient.any()) for gradient in gradients)

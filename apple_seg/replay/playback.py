@@ -1,0 +1,264 @@
+"""A host whose frontier returns records instead of running."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from apple_seg.errors import ReplayError
+from apple_seg.host import Inputs, PerturbedSegmentor, Segmentation
+from apple_seg.replay.frontier import Call, Leaf, Output, describe_outputs, find_calls, installed
+
+IMAGES = "images"
+"""Name of the record that holds the host's input, where something after the frontier reads it."""
+
+Records = Mapping[str, Tensor]
+"""By leaf: (N, rows, *rest)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """The frontier of a wrapped host: what is recorded of each case, and how it is played back."""
+
+    segmentor: PerturbedSegmentor
+    outputs: tuple[Output, ...]
+    """In the order in which their calls end."""
+
+    channels: int
+    """Of the images."""
+
+    grid: tuple[int, ...]
+    """Spatial shape of the images."""
+
+    reads_images: bool = True
+    """Whether something after the frontier reads the values of the images too."""
+
+    @classmethod
+    def of(cls, segmentor: PerturbedSegmentor, inputs: Inputs) -> Self:
+        """Trace a wrapped host on two cases.
+
+        Args:
+            segmentor: A wrapped host; its perturbers do not matter.
+            inputs: Two different cases, on the host's device.
+
+        Raises:
+            ReplayError: Nothing of this host can be replayed at these sites.
+        """
+        segmentor.check_attached()
+        first, second = (one_case(inputs, place) for place in (0, 1))
+        barred: frozenset[Call] = frozenset()
+        while True:
+            calls = find_calls(segmentor, inputs, barred=barred)
+            if not calls:
+                sites = ", ".join(map(str, segmentor.sites))
+                raise ReplayError(f"no call ends before the sites ({sites}) and is free of them")
+            captured = [_capture(segmentor, batch, calls) for batch in (first, second, inputs)]
+            outputs, unclear = describe_outputs(calls, *captured)
+            if not unclear:
+                break
+            barred |= unclear
+        shape = inputs.images.shape
+        found = cls(segmentor, tuple(outputs), shape[1], tuple(shape[2:]))
+        return found._without_unread(first)
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """What is stored of each case."""
+        stored = [leaf for output in self.outputs for leaf in output.leaves]
+        chosen = tuple(leaf for leaf in stored if leaf.kind == "stored")
+        if not self.reads_images:
+            return chosen
+        weights = next(self.segmentor.host.parameters())
+        return (*chosen, Leaf(IMAGES, (1, self.channels, *self.grid), weights.dtype))
+
+    def capture(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Run the host up to the end of its frontier; return the records (N, rows, *rest).
+
+        Raises:
+            ReplayError: The host went another way than when it was traced.
+        """
+        calls = [output.call for output in self.outputs]
+        values = _capture(self.segmentor, inputs, calls)
+        if missed := [str(call) for call in calls if call not in values]:
+            raise ReplayError(f"the host did not run {', '.join(missed)} as it did when traced")
+        cases = len(inputs.images)
+        records: dict[str, Tensor] = {}
+        for output in self.outputs:
+            flat = torch.utils._pytree.tree_leaves(values[output.call])
+            records |= {
+                leaf.name: value.unflatten(0, (cases, leaf.shape[0]))
+                for leaf, value in zip(output.leaves, flat, strict=True)
+                if leaf.kind == "stored"
+            }
+        return records | ({IMAGES: inputs.images[:, None]} if self.reads_images else {})
+
+    def segment(self, inputs: Inputs, records: Records) -> Segmentation:
+        """Do what `segmentor(images)` does, from records."""
+        with self._playing(records, len(inputs.images)):
+            played: Segmentation = self.segmentor(self._images(inputs, records), **inputs.prompts)
+            return played
+
+    def predict(self, inputs: Inputs, records: Records) -> Tensor:
+        """Do what `segmentor.predict(images)` does, from records."""
+        with self._playing(records, len(inputs.images)):
+            return self.segmentor.predict(self._images(inputs, records), **inputs.prompts)
+
+    def blank(self, cases: int) -> Tensor:
+        """Return images (N, C, *grid) that hold no values but NaN, and take no memory."""
+        weights = next(self.segmentor.host.parameters())
+        nothing = torch.full((), torch.nan, dtype=weights.dtype, device=weights.device)
+        return nothing.expand(cases, self.channels, *self.grid)
+
+    def _images(self, inputs: Inputs, records: Records) -> Tensor:
+        if self.reads_images:
+            return records[IMAGES].to(next(self.segmentor.host.parameters())).flatten(0, 1)
+        return self.blank(len(inputs.images))
+
+    @contextmanager
+    def _playing(self, records: Records, cases: int) -> Iterator[None]:
+        """Let each call of the frontier return its record; the host's own code is put back after.
+
+        Raises:
+            ReplayError: A call of the frontier did not happen: the host went another way.
+        """
+        like = next(self.segmentor.host.parameters())
+        due: dict[str, dict[int, Output]] = {}
+        for output in self.outputs:
+            due.setdefault(output.call.module, {})[output.call.index] = output
+        players = []
+        with ExitStack() as stack:
+            for path, by_index in due.items():
+                module = self.segmentor.host.get_submodule(path)
+                player = _Player(
+                    module.forward, by_index, lambda one: one.rebuild(cases, records, like)
+                )
+                stack.enter_context(_forward_replaced(module, player))
+                players.append(player)
+            yield
+        if missed := [str(output.call) for player in players for output in player.missed()]:
+            raise ReplayError(f"the host did not run {', '.join(missed)} as it did when traced")
+
+    def _without_unread(self, inputs: Inputs) -> Self:
+        """Drop what nobody reads after the frontier, found by putting NaN in its place."""
+        with torch.no_grad(), installed(self.segmentor, [_Keep() for _ in self.segmentor.sites]):
+            records = self.capture(inputs)
+            fresh = {name: value.clone() for name, value in records.items()}
+            expected = self.segment(inputs, fresh)
+
+            def same(trial: Self) -> bool:
+                fresh = {name: value.clone() for name, value in records.items()}
+                try:
+                    return _equal(trial.segment(inputs, fresh), expected)
+                except Exception:  # a host that looks at the values refuses NaN in its own way
+                    return False
+
+            found = self
+            if same(trial := replace(found, reads_images=False)):
+                found = trial
+            for place, output in enumerate(found.outputs):
+                for leaf in output.leaves:
+                    if leaf.kind == "stored" and leaf.dtype.is_floating_point:
+                        trial = found._unread(place, leaf)
+                        found = trial if same(trial) else found
+        return found
+
+    def _unread(self, place: int, leaf: Leaf) -> Self:
+        output = self.outputs[place]
+        leaves = tuple(
+            replace(one, kind="unread") if one.name == leaf.name else one for one in output.leaves
+        )
+        outputs = list(self.outputs)
+        outputs[place] = replace(output, leaves=leaves)
+        return replace(self, outputs=tuple(outputs))
+
+
+def one_case(inputs: Inputs, place: int) -> Inputs:
+    """Return one case of a batch, as a batch."""
+    one = slice(place, place + 1)
+    prompts = {name: value[one] for name, value in inputs.prompts.items()}
+    return Inputs(inputs.images[one], prompts, inputs.frames[one])
+
+
+class _Keep(nn.Module):
+    """Change nothing; unlike the identity, it is run."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return latent
+
+
+class _Player:
+    """Stands for a submodule's `forward`: records where there are some, else the real thing."""
+
+    def __init__(
+        self,
+        real: Callable[..., Any],
+        outputs: Mapping[int, Output],
+        rebuild: Callable[[Output], Any],
+    ) -> None:
+        self.real = real
+        self.outputs = outputs
+        self.rebuild = rebuild
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.outputs.get(self.calls)
+        self.calls += 1
+        return self.real(*args, **kwargs) if output is None else self.rebuild(output)
+
+    def missed(self) -> list[Output]:
+        """Return the outputs that were not asked for."""
+        return [output for index, output in self.outputs.items() if index >= self.calls]
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, player: _Player) -> Iterator[None]:
+    own = module.__dict__.get("forward")
+    module.forward = player
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+class _Enough(BaseException):
+    """Ends a forward pass once all that was wanted of it is there."""
+
+
+def _capture(segmentor: PerturbedSegmentor, inputs: Inputs, calls: list[Call]) -> dict[Call, Any]:
+    """Return copies of what these calls return, and stop the host once all of them are there."""
+    captured: dict[Call, Any] = {}
+    counts: dict[str, int] = {}
+    wanted = set(calls)
+
+    def keep(name: str, output: Any) -> None:
+        call = Call(name, counts.get(name, 0))
+        counts[name] = call.index + 1
+        if call in wanted:
+            # Copied, since what comes next may work in place.
+            copy = torch.utils._pytree.tree_map_only(Tensor, lambda value: value.clone(), output)
+            captured[call] = copy
+            if len(captured) == len(wanted):
+                raise _Enough
+
+    with ExitStack() as hooks:
+        for name in {call.module for call in calls}:
+            module = segmentor.host.get_submodule(name)
+            handle = module.register_forward_hook(
+                lambda _module, _inputs, output, name=name: keep(name, output), prepend=True
+            )
+            hooks.callback(handle.remove)
+        with segmentor.disabled(), suppress(_Enough):
+            segmentor.predict(inputs.images, **inputs.prompts)
+    return captured
+
+
+def _equal(one: Segmentation, two: Segmentation) -> bool:
+    return torch.equal(one.logits, two.logits) and all(
+        torch.equal(*pair) for pair in zip(one.latents, two.latents, strict=True)
+    )

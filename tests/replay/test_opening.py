@@ -1,0 +1,288 @@
+"""A fit from records is the fit from images; records that are not right are never used."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fits
+from apple_seg.data.sources import MemorySource
+from apple_seg.errors import ConfigError, ReplayError, StoreError
+from apple_seg.host import HostSpec, InputSpec, Pipeline, PromptSpec, Site, wrap
+from apple_seg.perturb import FitSettings, MethodSpec, fit
+from apple_seg.replay import ReplaySettings
+from cohorts import GROUPS, SPEC, npy, toy_cohort
+from fits import SETTINGS, fit_toy
+from hosts import CASES, SIZE, ToyHost
+
+SHORT = dataclasses.replace(SETTINGS, epochs=2)
+
+
+@pytest.fixture
+def said(capsys):
+    return lambda: capsys.readouterr().err
+
+
+def test_fit_from_records_is_the_fit_from_images(tmp_path):
+    images, expected = fit_toy(None, store="off")
+    records, found = fit_toy(tmp_path)
+    assert not images.replay.used
+    assert records.replay.used
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    for one, other in zip(records.candidates, images.candidates, strict=True):
+        assert one.by_group == pytest.approx(other.by_group, abs=1e-6)
+
+
+PICKED = [case for case in CASES if case.name in {"monai-unet", "smp-unet-tu", "sam-vit-point"}]
+
+
+@pytest.mark.parametrize("case", PICKED, ids=str)
+def test_views_and_prompts_are_the_same_from_records_as_from_images(case):
+    kind = "point" if "points" in case.prompts else "none"
+    spec = HostSpec(
+        factory="hosts:unused", input=InputSpec(size=(SIZE, SIZE)), prompt=PromptSpec(kind=kind)
+    )
+    settings = FitSettings(
+        epochs=2,
+        batch_size=4,
+        views=("as-is", "flip-w", "flip-hw"),
+        prompts=2 if kind == "point" else 1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        host = case.build()
+
+    def weights(store, **changes):
+        one = {name: value[:1] for name, value in case.prompts.items()}
+        segmentor = wrap(host, case.images[:1], sites="bottleneck", prompts=one)
+        result = fit(
+            Pipeline(segmentor, spec, ["lesion"]),
+            train=toy_cohort(8, size=SIZE),
+            validation=toy_cohort(4, split="val", seed=1, size=SIZE),
+            groups=GROUPS,
+            settings=dataclasses.replace(settings, **changes),
+            replay=ReplaySettings(store=store),
+            progress=False,
+        )
+        made = [one.state_dict() for one in segmentor.perturbers]
+        segmentor.detach()
+        return result.losses[-1]["segmentation"], made
+
+    expected, _ = weights("off")
+    found, _ = weights("memory")
+    otherwise, _ = weights("memory", views=("as-is",), prompts=1)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert otherwise != pytest.approx(expected, rel=1e-3)
+
+
+def test_auto_replays_where_it_pays_and_says_why_not_where_not(tmp_path):
+    small, _ = fit_toy(None, store="auto")
+    assert not small.replay.used
+    assert "would not pay: it saves" in small.replay.why
+    pipeline = deep_pipeline()
+    result = run(pipeline, "auto", None)
+    assert result.replay.used
+    once = run(deep_pipeline(), "auto", None, settings=dataclasses.replace(SHORT, epochs=1))
+    assert "one epoch takes no longer than recording" in once.replay.why
+    on_disk = run(deep_pipeline(), "auto", tmp_path)
+    assert on_disk.replay.store_bytes == result.replay.store_bytes
+    assert (tmp_path / "replay" / "train" / "header.json").is_file()
+
+
+class DeepEncoder(nn.Sequential):
+    def __init__(self):
+        super().__init__(
+            nn.Conv2d(3, 64, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 8, 3, stride=2, padding=1),
+        )
+
+
+class DeepHost(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = DeepEncoder(), nn.Conv2d(8, 1, 1)
+
+    def forward(self, images):
+        latent = self.encoder(images)
+        return self.decoder(nn.functional.interpolate(latent, images.shape[-2:]))
+
+
+class OtherCode(DeepHost):
+    """The same weights, other code."""
+
+    def forward(self, images):
+        latent = self.encoder(images.flip(-1))
+        return self.decoder(nn.functional.interpolate(latent, images.shape[-2:]))
+
+
+def deep_pipeline(make=DeepHost, spec=SPEC):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        host = make()
+    segmentor = wrap(host, torch.rand(1, 3, 16, 16), sites=[Site("encoder")])
+    return Pipeline(segmentor, spec, ["lesion"])
+
+
+def run(pipeline, store, folder, **changes):
+    given = {
+        "train": toy_cohort(24),
+        "validation": toy_cohort(8, split="val", seed=1),
+        "groups": GROUPS,
+        "settings": SHORT,
+        "replay": ReplaySettings(store=store),
+        "folder": folder,
+        "progress": True,
+    }
+    return fit(pipeline, **{**given, **changes})
+
+
+def other_pixels():
+    cohort = toy_cohort(24)
+    files = {name: cohort.source.open(name) for name in cohort.source.names()}
+    files["train/5.npy"] = npy(np.ones((16, 16, 3), np.float32))
+    return dataclasses.replace(cohort, source=MemorySource(files))
+
+
+def other_weight():
+    pipeline = deep_pipeline()
+    with torch.no_grad():
+        pipeline.segmentor.host.decoder.bias += 1e-3
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "changes", "what"),
+    [
+        (deep_pipeline, {"train": other_pixels()}, "cases"),
+        (other_weight, {}, "host"),
+        (
+            lambda: deep_pipeline(
+                spec=dataclasses.replace(SPEC, input=InputSpec(size=(16, 16), divide=2.0))
+            ),
+            {},
+            "preprocessing",
+        ),
+        (
+            deep_pipeline,
+            {"replay": ReplaySettings(store="disk", precision="half")},
+            "precision",
+        ),
+        (deep_pipeline, {"settings": dataclasses.replace(SHORT, views=("flip-w",))}, "views"),
+    ],
+    ids=["pixels", "weight", "preprocessing", "precision", "views"],
+)
+def test_records_of_something_else_are_made_anew(pipeline, changes, what, tmp_path, said):
+    run(deep_pipeline(), "disk", tmp_path)
+    assert "complete" not in said()
+    run(deep_pipeline(), "disk", tmp_path)
+    assert "replay, train: complete" in said()
+    changed = run(pipeline(), "disk", tmp_path, **changes)
+    text = said()
+    assert f"recorded anew: {what}" in text
+    assert "replay, train: recording 24 records" in text
+    fresh = run(pipeline(), "disk", tmp_path / "fresh", **changes)
+    assert changed.candidates == fresh.candidates
+
+
+def test_host_with_other_code_and_equal_weights_is_found_out(tmp_path, said):
+    run(deep_pipeline(), "disk", tmp_path)
+    result = run(deep_pipeline(OtherCode), "disk", tmp_path)
+    assert "the records are of another host" in said()
+    fresh = run(deep_pipeline(OtherCode), "memory", None)
+    assert result.candidates == fresh.candidates
+
+
+def test_damaged_record_is_recorded_again(tmp_path, said):
+    expected = run(deep_pipeline(), "disk", tmp_path)
+    (shard,) = (tmp_path / "replay" / "train").glob("shard-*")
+    content = bytearray(shard.read_bytes())
+    content[1000] ^= 1
+    shard.write_bytes(content)
+    (tmp_path / "checkpoint.pt").unlink()
+    found = run(deep_pipeline(), "disk", tmp_path)
+    text = said()
+    assert "1 of 24 records are damaged" in text
+    assert "replay, train: recording 1 records" in text
+    assert found.candidates == expected.candidates
+
+
+def test_half_precision_takes_half_the_space_and_says_what_it_costs(tmp_path):
+    full = run(deep_pipeline(), "memory", None)
+    half = run(
+        deep_pipeline(), "memory", None, replay=ReplaySettings(store="memory", precision="half")
+    )
+    assert full.replay.deviation.outputs < 1e-6
+    assert 1e-5 < half.replay.deviation.outputs < 1e-2
+    latents = 8 * 4 * 4 * (4 - 2)
+    assert full.replay.store_bytes - half.replay.store_bytes == (24 + 8) * latents
+
+
+class Huge(DeepHost):
+    def forward(self, images):
+        return super().forward(images)
+
+
+def test_latent_too_large_for_half_precision_is_refused_or_not_replayed():
+    def huge():
+        pipeline = deep_pipeline()
+        with torch.no_grad():
+            pipeline.segmentor.host.encoder[-1].weight *= 1e7
+        return pipeline
+
+    half = ReplaySettings(store="memory", precision="half")
+    with pytest.raises(ReplayError, match="too large for half precision"):
+        run(huge(), "memory", None, replay=half)
+    result = run(huge(), "auto", None, replay=dataclasses.replace(half, store="auto"))
+    assert "too large for half precision" in result.replay.why
+
+
+def test_host_that_cannot_be_replayed_is_fitted_from_images_unless_records_are_asked_for():
+    def pipeline():
+        segmentor = wrap(ToyHost(), torch.rand(1, 3, 16, 16), sites=[Site("", io="input")])
+        return Pipeline(segmentor, SPEC, ["lesion"])
+
+    result = run(pipeline(), "auto", None)
+    assert not result.replay.used
+    assert "no call ends before the sites" in result.replay.why
+    with pytest.raises(ReplayError, match="no call ends before the sites"):
+        run(pipeline(), "memory", None)
+
+
+def test_disk_without_a_folder_is_refused():
+    with pytest.raises(ConfigError, match="needs a folder"):
+        run(deep_pipeline(), "disk", None)
+
+
+def test_full_disk_ends_the_fit_and_keeps_what_is_there(tmp_path):
+    folder = tmp_path / "replay" / "train"
+    run(deep_pipeline(), "disk", tmp_path)
+    expected = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(tmp_path / "replay" / "validation")
+    (tmp_path / "replay" / "validation").mkdir()
+    (tmp_path / "replay" / "validation" / "journal-0.txt").symlink_to("/dev/full")
+    pipeline = deep_pipeline()
+    with pytest.raises(StoreError):
+        run(pipeline, "disk", tmp_path)
+    assert all(isinstance(one, nn.Identity) for one in pipeline.segmentor.perturbers)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+
+
+def test_prompts_from_nowhere_are_refused_and_mirrored_columns_too():
+    with pytest.raises(ConfigError, match="come from nowhere"):
+        fit_toy(None, settings=dataclasses.replace(SETTINGS, prompts=2))
+    boxes = PromptSpec(kind="box", columns=("a", "b", "c", "d"))
+    pipeline = fits.toy_pipeline()
+    pipeline.spec = dataclasses.replace(SPEC, prompt=boxes)
+    with pytest.raises(ConfigError, match="mirror the image, and not the prompts in a, b, c, d"):
+        run(pipeline, "off", None, settings=dataclasses.replace(SHORT, views=("flip-h",)))
+
+
+def test_fit_method_is_apple_by_default():
+    result = run(deep_pipeline(), "off", None)
+    assert result.method == MethodSpec()
