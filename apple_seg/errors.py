@@ -49,6 +49,10 @@ class FitError(AppleSegError, RuntimeError):
     """A fit cannot start, or would train nothing."""
 
 
+class ProcessError(AppleSegError, RuntimeError):
+    """Another process of this run has ended."""
+
+
 class ReplayError(AppleSegError, RuntimeError):
     """A host's encoder cannot be replayed: nothing of it can, or not faithfully."""
 

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
-from apple_seg.errors import AppleSegError, ConfigError, MissingExtraError
+from apple_seg.errors import ConfigError, MissingExtraError, ProcessError
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=7)
 """How long processes wait for each other: a share may take hours, and it is the launcher that ends
 the others when one fails."""
-
-
-class ProcessError(AppleSegError, RuntimeError):
-    """Another process of this run has ended."""
 
 
 @dataclass(frozen=True)

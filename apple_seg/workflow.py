@@ -15,6 +15,7 @@ from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
+from apple_seg.perturb.progress import CHECKPOINT, LOG
 from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact, save
 
@@ -70,10 +71,17 @@ def perturber_shares(segmentor: PerturbedSegmentor, perturber: str) -> list[floa
 
 
 def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
-    """Fit the perturbers on the fit split, choose on the validation split, and save them."""
+    """Fit the perturbers on the fit split, choose on the validation split, and save them.
+
+    A fit that was killed goes on where it was. Where a launcher started several processes they
+    share each batch; the main one writes the files.
+    """
+    experiment, processes = placed(experiment)
     splits = experiment.splits
-    cohort = checked(experiment, [splits.fit, splits.validation], progress=progress)
+    both = [splits.fit, splits.validation]
+    cohort = checked(experiment, both, progress=progress, processes=processes)
     train, validation = cohort.split(splits.fit), cohort.split(splits.validation)
+    files = (experiment.output / PERTURBER, experiment.output / FIT, experiment.output / LOG)
     with wrapped(experiment, train) as segmentor:
         result: FitResult = fit(
             pipeline_of(experiment, segmentor, cohort),
@@ -82,12 +90,16 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
             groups=experiment.groups,
             method=experiment.method,
             settings=experiment.fit,
+            replay=experiment.replay,
+            folder=experiment.output,
             progress=progress,
         )
-        files = (experiment.output / PERTURBER, experiment.output / FIT)
-        record = {"fit": result.to_dict()}
-        save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
-    write_text(files[1], to_json(result.to_dict()))
+        if processes.main:
+            record = {"fit": result.to_dict()}
+            save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
+            write_text(files[1], to_json(result.to_dict()))
+            (experiment.output / CHECKPOINT).unlink(missing_ok=True)
+    processes.wait()
     return Written(result, files)
 
 

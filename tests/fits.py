@@ -1,6 +1,8 @@
 """One small fit, to be run in processes of its own: killed, resumed, or several at once."""
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,11 +42,15 @@ def fit_toy(folder, *, store="disk", **changes):
     return result, [one.state_dict() for one in pipeline.segmentor.perturbers]
 
 
-def fit_to_file(folder, out):
-    """Fit in `folder` and write the weights to `out`."""
-    result, weights = fit_toy(Path(folder))
-    torch.save({"weights": weights, "overall": [one.overall for one in result.candidates]}, out)
+def fit_to_file(folder, out, store="disk", epochs=SETTINGS.epochs, batch_size=SETTINGS.batch_size):
+    """Fit in `folder`; the main process writes what came of it to `out`."""
+    settings = replace(SETTINGS, epochs=int(epochs), batch_size=int(batch_size))
+    result, weights = fit_toy(Path(folder), store=store, settings=settings)
+    if os.environ.get("RANK", "0") == "0":
+        candidates = [dict(one.by_group) for one in result.candidates]
+        losses = [dict(one) for one in result.losses]
+        torch.save({"weights": weights, "candidates": candidates, "losses": losses}, out)
 
 
 if __name__ == "__main__":
-    fit_to_file(*sys.argv[1:3])
+    fit_to_file(*sys.argv[1:])

@@ -1,8 +1,6 @@
 """Two processes say what one says; started by the launchers themselves, as a user would."""
 
-import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,13 +12,14 @@ from torch.distributed import TCPStore
 
 from apple_seg.audit import AuditSettings, audit
 from apple_seg.config import read_experiment
-from apple_seg.errors import ConfigError, MissingExtraError
+from apple_seg.errors import ConfigError, MissingExtraError, ProcessError
 from apple_seg.measure import score
 from apple_seg.perturb import build_perturber
-from apple_seg.processes import ONE, ProcessError, Processes, first_to_fail, launched, leads
+from apple_seg.processes import ONE, Processes, first_to_fail, launched, leads
 from apple_seg.ship import read_artifact, save
 from apple_seg.workflow import audit_experiment, compare_experiment, wrapped
 from cohorts import GROUPS, toy_cohort
+from launching import launch
 from planted import write_experiment
 
 SIZES = {"fewer cases than processes": 1, "a short last batch": 11, "a share more": 12}
@@ -60,16 +59,6 @@ def work(folder):
         except ProcessError as error:
             said["left"] = str(error)
     (folder / f"{processes.rank}.pickle").write_bytes(pickle.dumps(said))
-
-
-def launch(*arguments):
-    """Start two processes with accelerate; nothing on this machine need be a GPU."""
-    options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    options = [*options.split(), "--dynamo_backend", "no", "--main_process_port", "0"]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
-    command = [*launcher, *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
 
 def test_two_processes_score_and_audit_to_the_last_bit_as_one_does(tmp_path):

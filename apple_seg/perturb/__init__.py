@@ -13,6 +13,7 @@ from apple_seg.perturb.objectives import (
 )
 from apple_seg.perturb.perturbers import (
     PERTURBERS,
+    LeanPerturber,
     ResidualPerturber,
     build_perturber,
     describe_perturber,
@@ -32,6 +33,7 @@ __all__ = [
     "Discriminator",
     "FitResult",
     "FitSettings",
+    "LeanPerturber",
     "MethodSpec",
     "Objective",
     "Outcome",

@@ -19,7 +19,7 @@ from apple_seg.data import Cohort, Groups
 from apple_seg.errors import FitError
 from apple_seg.files import plain
 from apple_seg.host import Pipeline, fingerprint
-from apple_seg.perturb.acceleration import end_accelerator, start_accelerator
+from apple_seg.perturb.acceleration import channels_last, end_accelerator, start_accelerator
 from apple_seg.perturb.feeds import Feed, ImageFeed, RecordFeed, ahead, threads
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
 from apple_seg.perturb.preflight import check_fit, count_groups
@@ -110,6 +110,7 @@ class _Task:
         """Return what makes another fit another one, as plain values."""
         return {
             "host": fingerprint(self.pipeline.segmentor.host),
+            "host's answer": self._answer(),
             "sites": [str(site) for site in self.pipeline.segmentor.sites],
             "preprocessing": self.pipeline.spec.identity(),
             "train cases": self.train.stamp(),
@@ -121,6 +122,13 @@ class _Task:
             "precision": self.replay.precision,
             "versions": [version("apple-seg"), torch.__version__],
         }
+
+    def _answer(self) -> str:
+        """Return three digits of what the host makes of a case: weights do not tell its code."""
+        inputs = self.pipeline.inputs([self.train[0]])
+        with self.pipeline.segmentor.disabled():
+            logits = self.pipeline.segmentor.predict(inputs.images, **inputs.prompts).double()
+        return f"{logits.mean():.3g}, {logits.std():.3g}, {logits.amax():.3g}"
 
 
 class _Fit:
@@ -144,20 +152,26 @@ class _Fit:
     def run(self) -> FitResult:
         """Train, select, install."""
         recipe = self._new_recipe()
-        opened = self._open(recipe)
-        note = opened.note if isinstance(opened, Opened) else opened
         try:
-            with threads() as pool:
-                feed = self._feed(opened, pool)
-                self._train(recipe, feed, note)
+            with channels_last(self.segmentor.host, recipe.perturbers):
+                note = self._run(recipe)
         finally:
-            if isinstance(opened, Opened):
-                opened.close()
             end_accelerator(self.accelerator)
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
             perturber.load_state_dict(state)
             perturber.requires_grad_(False).eval()
         return self._result(recipe, note)
+
+    def _run(self, recipe: Recipe) -> ReplayNote:
+        opened = self._open(recipe)
+        note = opened.note if isinstance(opened, Opened) else opened
+        try:
+            with threads() as pool:
+                self._train(recipe, self._feed(opened, pool), note)
+        finally:
+            if isinstance(opened, Opened):
+                opened.close()
+        return note
 
     def _new_recipe(self) -> Recipe:
         """Build and install new perturbers."""

@@ -1,0 +1,1 @@
+"""How long an epoch takes, against the ways in which a user would do it otherwise."""

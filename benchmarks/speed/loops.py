@@ -147,8 +147,10 @@ class DecoderOnly:
         self.loss = SegmentationObjective(activation="sigmoid", channels=[0])
 
     def _bare(self) -> Sequence[nn.Module]:
-        return [_Bare(one.channels).to(next(self.segmentor.host.parameters()).device)
-                for one in self.segmentor.shapes]
+        return [
+            _Bare(one.channels).to(next(self.segmentor.host.parameters()).device)
+            for one in self.segmentor.shapes
+        ]
 
     def step(self) -> None:
         """Pass forward and backward once."""

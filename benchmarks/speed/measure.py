@@ -7,8 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,11 +57,12 @@ def compare_hosts(
             limit.step()
             timed.setdefault(label, []).append(steps * seconds(limit.step))
     with tempfile.TemporaryDirectory() as folder:
-        replayed = _fit(subject, pipeline, train, perturber, "disk", repeats, Path(folder))
-    direct = _fit(subject, pipeline, train, perturber, "off", repeats, None)
+        replayed = fit_subject(subject, pipeline, train, perturber, "disk", repeats, Path(folder))
+    direct = fit_subject(subject, pipeline, train, perturber, "off", repeats, None)
     pipeline.segmentor.detach()
     note = replayed.replay
-    assert note is not None and note.deviation is not None
+    assert note is not None
+    assert note.deviation is not None
     return {
         "host": name,
         "sites": sites,
@@ -101,7 +101,7 @@ def _grown(cases: int, perturber: str) -> None:
     train = cohort(cases, subject.size)
     idle = _anonymous()
     with tempfile.TemporaryDirectory() as folder, _watched() as peak:
-        result = _fit(subject, pipeline, train, perturber, "disk", 2, Path(folder))
+        result = fit_subject(subject, pipeline, train, perturber, "disk", 2, Path(folder))
     note = result.replay
     assert note is not None
     row = {
@@ -121,8 +121,9 @@ def _grown(cases: int, perturber: str) -> None:
 
 def share(processes: int, *, cases: int) -> Row:
     """Time a fit of the U-Net in so many processes of one thread each."""
-    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1"]
+    launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1"]
     launcher += ["--num_processes", str(processes), "--mixed_precision", "no"]
+    launcher += ["--multi_gpu"] if processes > 1 else []
     launcher += ["--dynamo_backend", "no", "-m", "benchmarks.speed.shared", str(cases)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -143,7 +144,7 @@ def profile(name: str, sites: str, perturber: str, *, repeats: int) -> Row:
     return {"host": name, "sites": sites, "perturber": perturber, "device": _device("cpu"), **found}
 
 
-def _fit(
+def fit_subject(
     subject: Subject,
     pipeline: Pipeline,
     train: Cohort,
@@ -152,6 +153,7 @@ def _fit(
     epochs: int,
     folder: Path | None,
 ) -> FitResult:
+    """Fit with APPLE for so many epochs; validation is next to nothing."""
     return fit(
         pipeline,
         train=train,
@@ -194,11 +196,3 @@ def _device(device: str) -> str:
     if device == "cpu":
         return f"cpu, {torch.get_num_threads()} threads"
     return torch.cuda.get_device_name()
-
-
-def median_of(runs: Sequence[Row], key: str) -> float:
-    """Return the median of one figure over runs."""
-    return statistics.median(run[key] for run in runs)
-
-
-__all__ = ["Row", "compare_hosts", "grow", "profile", "share", "time"]

@@ -15,13 +15,14 @@ from apple_seg.perturb import FitSettings
 from fits import SETTINGS, fit_to_file, fit_toy
 
 _CHAINS, _KILLS = 5, 4
+_PRELOADED = ["fits", "accelerate", "monai.losses.dice", "monai.metrics.meandice", "torch._dynamo"]
 
 
 @pytest.fixture(scope="module")
 def processes():
     """Processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fits"])
+    context.set_forkserver_preload(_PRELOADED)
     return context
 
 

@@ -27,13 +27,16 @@ def said(capsys):
 
 
 def test_fit_from_records_is_the_fit_from_images(tmp_path):
-    images, expected = fit_toy(None, store="off")
-    records, found = fit_toy(tmp_path)
+    images, _ = fit_toy(None, store="off")
+    records, _ = fit_toy(tmp_path)
+    other, _ = fit_toy(None, store="memory", settings=dataclasses.replace(SETTINGS, seed=1))
     assert not images.replay.used
     assert records.replay.used
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    for one, other in zip(records.candidates, images.candidates, strict=True):
-        assert one.by_group == pytest.approx(other.by_group, abs=1e-6)
+    for one, expected in zip(records.losses, images.losses, strict=True):
+        assert one == pytest.approx(expected, rel=1e-3)
+    assert other.losses[-1] != pytest.approx(images.losses[-1], rel=1e-3)
+    for one, expected in zip(records.candidates, images.candidates, strict=True):
+        assert one.by_group == pytest.approx(expected.by_group, abs=1e-3)
 
 
 PICKED = [case for case in CASES if case.name in {"monai-unet", "smp-unet-tu", "sam-vit-point"}]
@@ -74,8 +77,8 @@ def test_views_and_prompts_are_the_same_from_records_as_from_images(case):
     expected, _ = weights("off")
     found, _ = weights("memory")
     otherwise, _ = weights("memory", views=("as-is",), prompts=1)
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert otherwise != pytest.approx(expected, rel=1e-3)
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert otherwise != pytest.approx(expected, rel=1e-4)
 
 
 def test_auto_replays_where_it_pays_and_says_why_not_where_not(tmp_path):
@@ -171,7 +174,7 @@ def other_weight():
         (
             deep_pipeline,
             {"replay": ReplaySettings(store="disk", precision="half")},
-            "precision",
+            "layout",
         ),
         (deep_pipeline, {"settings": dataclasses.replace(SHORT, views=("flip-w",))}, "views"),
     ],

@@ -1,0 +1,83 @@
+"""Where the time of a replayed step goes: each part timed by itself, on one batch."""
+
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apple_seg.perturb import AdversarialObjective, Discriminator, Outcome
+from apple_seg.perturb.acceleration import channels_last
+from apple_seg.perturb.feeds import RecordFeed
+from apple_seg.perturb.sampling import Draw
+from apple_seg.replay import Opened, Order, ReplaySettings, open_replay
+from benchmarks.speed.loops import DecoderOnly, batches, new_perturbers, seconds
+from benchmarks.speed.subjects import GROUPS, Subject, cohort
+
+
+def parts_of_a_step(
+    subject: Subject, sites: str, perturber: str, *, repeats: int
+) -> dict[str, Any]:
+    """Return the median seconds of each part of a step, by name.
+
+    `reading` is from a store on disk that the page cache holds; `decoder` is all after the
+    frontier, forward and backward, with perturbers that do next to nothing; `perturber` is the
+    perturbers alone, forward and backward, on latents of the true shapes.
+    """
+    pipeline = subject.pipeline(sites)
+    size = subject.batch_size
+    train = cohort(2 * size, subject.size)
+    made = new_perturbers(pipeline, perturber)
+    timed: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, channels_last(pipeline.segmentor.host, made):
+        opened = open_replay(
+            Order(
+                pipeline=pipeline,
+                train=train,
+                validation=cohort(2, subject.size, "val"),
+                perturbers=made,
+                epochs=2,
+                settings=ReplaySettings(store="disk"),
+                folder=Path(folder),
+                progress=False,
+                say=lambda _text: None,
+            )
+        )
+        assert isinstance(opened, Opened)
+        feed = RecordFeed.of(opened, opened.plans["validation"].cohort, GROUPS.codes(train.table))
+        bare = DecoderOnly(pipeline, None, next(batches(pipeline, train, size)))
+        work = _work(pipeline, made, feed, size)
+        for _ in range(repeats + 1):
+            for name, run in {"decoder": bare.step, **work}.items():
+                timed.setdefault(name, []).append(seconds(run))
+        opened.close()
+    return {f"{name}_s": statistics.median(values[1:]) for name, values in timed.items()}
+
+
+def _work(pipeline: Any, made: Any, feed: RecordFeed, size: int) -> dict[str, Callable[[], Any]]:
+    segmentor = pipeline.segmentor
+    latents = [torch.randn(size, one.channels, *one.cells) for one in segmentor.shapes]
+    channels = [one.channels for one in segmentor.shapes]
+    adversary = AdversarialObjective(Discriminator(channels, 2))
+    draws = [Draw(place) for place in range(size)]
+    groups = torch.arange(size) % 2
+    optimizer = torch.optim.Adam([value for one in made for value in one.parameters()])
+
+    def perturb() -> None:
+        total = sum(one(latent).sum() for one, latent in zip(made, latents, strict=True))
+        total.backward()  # type: ignore[union-attr]
+
+    def discriminate() -> None:
+        tracked = tuple(latent.clone().requires_grad_() for latent in latents)
+        outcome = Outcome(torch.empty(0), torch.empty(0), tracked, groups)
+        adversary.observe(outcome)
+        adversary(outcome)["fairness"].backward()
+
+    return {
+        "perturber": perturb,
+        "discriminator": discriminate,
+        "optimizer": optimizer.step,
+        "reading": lambda: feed.fetch(draws),
+    }
