@@ -3,7 +3,7 @@
 from apple_seg.host.adapters import Adapter, Segment, choose_sites, find_adapter
 from apple_seg.host.checkpoint import load_checkpoint
 from apple_seg.host.fingerprint import fingerprint
-from apple_seg.host.frozen import unwrap
+from apple_seg.host.frozen import channels_last, to_layout, unwrap
 from apple_seg.host.pipeline import (
     Frame,
     Inputs,
@@ -33,6 +33,7 @@ __all__ = [
     "Segment",
     "Segmentation",
     "Site",
+    "channels_last",
     "choose_sites",
     "draw_prompts",
     "find_adapter",
@@ -41,6 +42,7 @@ __all__ = [
     "load_checkpoint",
     "prepare",
     "to_grid",
+    "to_layout",
     "unwrap",
     "wrap",
 ]

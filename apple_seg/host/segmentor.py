@@ -67,7 +67,13 @@ class PerturbedSegmentor(nn.Module):
         self.check_attached()
         with self._recording():
             logits = self.segment(self.host, images, **prompts)
-            latents = tuple(torch.cat(tap.latents) for tap in self._taps)
+            if any(tap.overwritten() for tap in self._taps):
+                # The decoder works in place on what it gets: from now on it gets a copy.
+                for tap in self._taps:
+                    tap.forget()
+                    tap.copies = True
+                logits = self.segment(self.host, images, **prompts)
+            latents = tuple(_joined(tap.latents) for tap in self._taps)
         return Segmentation(logits, latents)
 
     def predict(self, images: Tensor, **prompts: Any) -> Tensor:
@@ -155,6 +161,11 @@ class PerturbedSegmentor(nn.Module):
             self._dial.recording = False
             for tap in self._taps:
                 tap.forget()
+
+
+def _joined(calls: Sequence[Tensor]) -> Tensor:
+    """Return the latents of all calls as one tensor, without a copy where there is one call."""
+    return calls[0] if len(calls) == 1 else torch.cat(list(calls))
 
 
 class Example(NamedTuple):

@@ -32,6 +32,9 @@ class Tap:
         self.perturber: nn.Module = nn.Identity()
         self.latents: list[Tensor] = []
         """What the decoder got, a tensor a call, while the dial says to record."""
+        self.copies = False
+        """Whether what is recorded has to be a copy: the decoder works in place on its input."""
+        self._versions: list[int] = []
         self.restored = 0
         """How often a submodule of `site.clean` was given the clean latent back."""
         self._dial = dial
@@ -59,8 +62,15 @@ class Tap:
 
     def forget(self) -> None:
         """Let go of the latents of the last call."""
-        self.latents = []
+        self.latents, self._versions = [], []
         self._pairs.clear()
+
+    def overwritten(self) -> bool:
+        """Say whether a latent of the last call has been changed since it was recorded."""
+        pairs = zip(self.latents, self._versions, strict=True)
+        return not self.copies and any(
+            not latent.is_inference() and latent._version != seen for latent, seen in pairs
+        )
 
     def _on_output(self, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         return self.site.replace(output, self._perturb(self.site.read(output)))
@@ -88,11 +98,20 @@ class Tap:
     def _perturb(self, latent: Tensor) -> Tensor:
         perturbed = self._apply(latent) if self._dial.enabled else latent
         if self._dial.recording:
-            # Cloned, since a decoder may begin with an in-place operation.
-            self.latents.append(perturbed.clone() if perturbed is latent else perturbed)
-            perturbed = perturbed if perturbed is latent else perturbed.clone()
+            perturbed = self._record(perturbed, untouched=perturbed is latent)
         if self.site.clean and perturbed is not latent:
             self._pairs[get_ident()] = _Pair(latent, perturbed)
+        return perturbed
+
+    def _record(self, perturbed: Tensor, *, untouched: bool) -> Tensor:
+        """Keep what the decoder gets, and return what is to be handed on."""
+        if self.copies or perturbed.is_inference():  # inference tensors count no versions
+            kept = perturbed.clone()
+            self.latents.append(kept if untouched else perturbed)
+            self._versions.append(0)
+            return perturbed if untouched else kept
+        self.latents.append(perturbed)
+        self._versions.append(perturbed._version)
         return perturbed
 
     def _apply(self, latent: Tensor) -> Tensor:

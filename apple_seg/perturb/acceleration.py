@@ -1,12 +1,9 @@
 """accelerate, as a fit uses it: devices, processes, mixed precision, trackers."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from apple_seg.errors import ConfigError, MissingExtraError
 from apple_seg.files import plain
@@ -53,31 +50,6 @@ def end_accelerator(accelerator: Any) -> None:
 
     accelerator.end_training()
     AcceleratorState._reset_state()
-
-
-@contextmanager
-def channels_last(host: nn.Module, perturbers: Sequence[nn.Module]) -> Iterator[None]:
-    """Lay out the weights of 2D convolutions channels-last while a fit runs on a CPU.
-
-    What meets such weights is computed channels-last: a fit step of three U-Nets took 0.45-0.67 of
-    its time so (two cores). The host gets back the very tensors that it had. Elsewhere nothing is
-    changed: it was not measured there.
-    """
-    weights = [value for value in host.parameters() if value.ndim == 4]
-    trained = [value for one in perturbers for value in one.parameters() if value.ndim == 4]
-    if any(value.device.type != "cpu" for value in (*weights, *trained)):
-        yield
-        return
-    found = [value.data for value in weights]
-    try:
-        for value in (*weights, *trained):
-            value.data = value.data.contiguous(memory_format=torch.channels_last)
-        yield
-    finally:
-        for value, data in zip(weights, found, strict=True):
-            value.data = data
-        for value in trained:
-            value.data = value.data.contiguous()
 
 
 def _simple(value: Any) -> bool:

@@ -161,8 +161,16 @@ class RecordFeed:
         return self.pipeline.decide(replay.predict(inputs, records), inputs, cases)
 
 
-def ahead(feed: Feed, batches: Sequence[Sequence[Draw]]) -> Iterator[TrainBatch]:
-    """Yield the batches, the next being read while one is used."""
+def stream(
+    feed: Feed, batches: Sequence[Sequence[Draw]], device: torch.device
+) -> Iterator[TrainBatch]:
+    """Yield the batches; where reading is work of its own, the next is read while one is used.
+
+    Records are read in a few milliseconds: on a CPU a thread for that costs more than it saves.
+    """
+    if isinstance(feed, RecordFeed) and device.type == "cpu":
+        yield from map(feed.fetch, batches)
+        return
     with ThreadPoolExecutor(1) as reader:
         pending: list[Future[TrainBatch]] = []
         for draws in batches:

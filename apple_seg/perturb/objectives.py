@@ -1,7 +1,9 @@
 """What a perturber is trained to do: functions of one batch's outcome to named loss terms."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +14,8 @@ from apple_seg.perturb.discriminator import Discriminator, pool
 UNKNOWN = -1
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """What one batch gave."""
 
     logits: Tensor
@@ -29,6 +32,13 @@ class Outcome(NamedTuple):
 
     gather: Callable[[Tensor], Tensor] = lambda rows: rows
     """Rows (N, ...) to those of all processes, by rank; a gradient reaches one's own."""
+
+    @cached_property
+    def known(self) -> tuple[Tensor, Tensor]:
+        """Pooled latents and groups of the whole batch, without cases of unknown group."""
+        groups = self.gather(self.groups)
+        known = groups != UNKNOWN
+        return self.gather(pool(self.latents))[known], groups[known]
 
 
 class Objective(Protocol):
@@ -125,7 +135,7 @@ class AdversarialObjective:
 
     def observe(self, outcome: Outcome) -> dict[str, float]:
         """Take one step of the discriminator on what the perturber gives now."""
-        pooled, groups = self._known(outcome)
+        pooled, groups = outcome.known
         if len(groups) < 2:
             return {}
         guesses = self.discriminator(pooled.detach())
@@ -138,7 +148,7 @@ class AdversarialObjective:
 
     def __call__(self, outcome: Outcome) -> dict[str, Tensor]:
         """Return the weighted fairness loss; a batch with fewer than two known cases has none."""
-        pooled, groups = self._known(outcome)
+        pooled, groups = outcome.known
         if len(groups) < 2:
             return {}
         guesses = self.discriminator(pooled)
@@ -156,12 +166,6 @@ class AdversarialObjective:
         """Take up a discriminator and its optimiser."""
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-    def _known(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
-        """Return pooled latents and groups of the whole batch, without cases of unknown group."""
-        groups = outcome.gather(outcome.groups)
-        known = groups != UNKNOWN
-        return outcome.gather(pool(outcome.latents))[known], groups[known]
 
 
 class SumOfObjectives:

@@ -18,9 +18,9 @@ from tqdm import tqdm
 from apple_seg.data import Cohort, Groups
 from apple_seg.errors import FitError
 from apple_seg.files import plain
-from apple_seg.host import Pipeline, fingerprint
-from apple_seg.perturb.acceleration import channels_last, end_accelerator, start_accelerator
-from apple_seg.perturb.feeds import Feed, ImageFeed, RecordFeed, ahead, threads
+from apple_seg.host import Pipeline, channels_last, fingerprint
+from apple_seg.perturb.acceleration import end_accelerator, start_accelerator
+from apple_seg.perturb.feeds import Feed, ImageFeed, RecordFeed, stream, threads
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
 from apple_seg.perturb.preflight import check_fit, count_groups
 from apple_seg.perturb.progress import Progress, Resumed, Weights
@@ -153,7 +153,7 @@ class _Fit:
         """Train, select, install."""
         recipe = self._new_recipe()
         try:
-            with channels_last(self.segmentor.host, recipe.perturbers):
+            with channels_last(self.segmentor.host):
                 note = self._run(recipe)
         finally:
             end_accelerator(self.accelerator)
@@ -285,7 +285,9 @@ class _Fit:
         parts = [part_of(batch, self.processes.rank, self.processes.count) for batch in batches]
         label = f"epoch {epoch}/{self.settings.epochs}"
         quiet = None if self._speaks else True
-        bar = tqdm(ahead(feed, parts), label, total=len(parts), disable=quiet, leave=False)
+        bar = tqdm(
+            stream(feed, parts, self.device), label, total=len(parts), disable=quiet, leave=False
+        )
         for step, batch in enumerate(bar, start=1):
             for name, value in stepper.backward(feed, batch).items():
                 sums.setdefault(name, []).append(value)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from apple_seg.host import Inputs, PerturbedSegmentor
+from apple_seg.host import Inputs, PerturbedSegmentor, to_layout
 
 _CONSTANTS = (type(None), bool, int, float, str)
 _CLOSE = 1e-3
@@ -176,14 +176,15 @@ class Leaf:
     kind: str = "stored"
     """"stored"; "constant"; or "unread": nobody asks for its values."""
 
-    def whole(self, cases: int, records: Mapping[str, Tensor], like: Tensor) -> Any:
+    def whole(self, cases: int, records: Mapping[str, Tensor], host: nn.Module) -> Any:
         """Return the value for a batch; what nobody reads is NaN, so that a reading would show."""
+        device = next(host.parameters()).device
         if self.kind == "constant":
             return self.constant.clone() if isinstance(self.constant, Tensor) else self.constant
         shape = (cases * self.shape[0], *self.shape[1:])
         if self.kind == "unread":
-            return torch.full((), torch.nan, dtype=self.dtype, device=like.device).expand(shape)
-        return records[self.name].to(like.device, self.dtype).reshape(shape)
+            return torch.full((), torch.nan, dtype=self.dtype, device=device).expand(shape)
+        return to_layout(records[self.name].to(device, self.dtype).reshape(shape), host)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +195,9 @@ class Output:
     leaves: tuple[Leaf, ...]
     container: pytree.TreeSpec
 
-    def rebuild(self, cases: int, records: Mapping[str, Tensor], like: Tensor) -> Any:
+    def rebuild(self, cases: int, records: Mapping[str, Tensor], host: nn.Module) -> Any:
         """Return the call's value for a batch of so many cases."""
-        whole = [leaf.whole(cases, records, like) for leaf in self.leaves]
+        whole = [leaf.whole(cases, records, host) for leaf in self.leaves]
         return pytree.tree_unflatten(whole, self.container)
 
 

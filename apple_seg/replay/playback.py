@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from apple_seg.errors import ReplayError
-from apple_seg.host import Inputs, PerturbedSegmentor, Segmentation
+from apple_seg.host import Inputs, PerturbedSegmentor, Segmentation, to_layout
 from apple_seg.replay.frontier import Call, Leaf, Output, describe_outputs, find_calls, installed
 
 IMAGES = "images"
@@ -114,7 +114,8 @@ class Replay:
 
     def _images(self, inputs: Inputs, records: Records) -> Tensor:
         if self.reads_images:
-            return records[IMAGES].to(next(self.segmentor.host.parameters())).flatten(0, 1)
+            host = self.segmentor.host
+            return to_layout(records[IMAGES].to(next(host.parameters())).flatten(0, 1), host)
         return self.blank(len(inputs.images))
 
     @contextmanager
@@ -124,16 +125,16 @@ class Replay:
         Raises:
             ReplayError: A call of the frontier did not happen: the host went another way.
         """
-        like = next(self.segmentor.host.parameters())
+        host = self.segmentor.host
         due: dict[str, dict[int, Output]] = {}
         for output in self.outputs:
             due.setdefault(output.call.module, {})[output.call.index] = output
         players = []
         with ExitStack() as stack:
             for path, by_index in due.items():
-                module = self.segmentor.host.get_submodule(path)
+                module = host.get_submodule(path)
                 player = _Player(
-                    module.forward, by_index, lambda one: one.rebuild(cases, records, like)
+                    module.forward, by_index, lambda one: one.rebuild(cases, records, host)
                 )
                 stack.enter_context(_forward_replaced(module, player))
                 players.append(player)

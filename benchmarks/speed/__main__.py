@@ -26,20 +26,17 @@ from benchmarks.speed.measure import Row, compare_hosts, grow, profile, share
 RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
 
 HOSTS = [
+    ("sam-vit-b", "bottleneck", "residual"),
     ("unet", "bottleneck", "residual"),
-    ("unet", "bottleneck", "lean"),
     ("unet", "all", "residual"),
     ("unet", "all", "lean"),
-    ("attention-unet", "bottleneck", "lean"),
-    ("attention-unet", "all", "residual"),
     ("attention-unet", "all", "lean"),
     ("smp-unet", "bottleneck", "lean"),
-    ("smp-unet", "all", "residual"),
     ("smp-unet", "all", "lean"),
     ("sam-tiny-vit", "bottleneck", "residual"),
-    ("sam-tiny-vit", "bottleneck", "lean"),
-    ("sam-vit-b", "bottleneck", "residual"),
-    ("sam-vit-b", "bottleneck", "lean"),
+    ("attention-unet", "bottleneck", "lean"),
+    ("attention-unet", "all", "residual"),
+    ("smp-unet", "all", "residual"),
 ]
 GROWTH = [250, 1000, 4000, 16000]
 KEYS = ("host", "sites", "perturber", "device", "cases", "processes")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from apple_seg.data import Cohort
-from apple_seg.host import Inputs, Pipeline, prepare, to_grid
+from apple_seg.host import Inputs, Pipeline, channels_last, prepare, to_grid
 from apple_seg.perturb import (
     AdversarialObjective,
     Discriminator,
@@ -151,6 +151,11 @@ class DecoderOnly:
             _Bare(one.channels).to(next(self.segmentor.host.parameters()).device)
             for one in self.segmentor.shapes
         ]
+
+    def steps(self, repeats: int) -> list[float]:
+        """Return the seconds of so many passes, forward and backward, after one to warm up."""
+        with channels_last(self.segmentor.host):
+            return [seconds(self.step) for _ in range(repeats + 1)][1:]
 
     def step(self) -> None:
         """Pass forward and backward once."""

@@ -48,14 +48,16 @@ def compare_hosts(
         "decoder_bare_s": DecoderOnly(pipeline, None, first),
     }
     steps = count // size
-    loops = {"plain_loop_s": plain, "finetune_s": whole}
+    loops = {
+        "plain_loop_s": lambda: plain.epoch(train, size),
+        "finetune_s": lambda: whole.epoch(train, subject.finetune_batch or size),
+    }
     timed: dict[str, list[float]] = {}
     for _ in range(repeats):  # side by side, so that all meet the same machine
         for label, loop in loops.items():
-            timed.setdefault(label, []).append(seconds(lambda one=loop: one.epoch(train, size)))
+            timed.setdefault(label, []).append(seconds(loop))
         for label, limit in limits.items():
-            limit.step()
-            timed.setdefault(label, []).append(steps * seconds(limit.step))
+            timed.setdefault(label, []).extend(steps * one for one in limit.steps(3))
     with tempfile.TemporaryDirectory() as folder:
         replayed = fit_subject(subject, pipeline, train, perturber, "disk", repeats, Path(folder))
     direct = fit_subject(subject, pipeline, train, perturber, "off", repeats, None)

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from apple_seg.host import channels_last
 from apple_seg.perturb import AdversarialObjective, Discriminator, Outcome
-from apple_seg.perturb.acceleration import channels_last
 from apple_seg.perturb.feeds import RecordFeed
 from apple_seg.perturb.sampling import Draw
 from apple_seg.replay import Opened, Order, ReplaySettings, open_replay
@@ -31,7 +31,7 @@ def parts_of_a_step(
     train = cohort(2 * size, subject.size)
     made = new_perturbers(pipeline, perturber)
     timed: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as folder, channels_last(pipeline.segmentor.host, made):
+    with tempfile.TemporaryDirectory() as folder, channels_last(pipeline.segmentor.host):
         opened = open_replay(
             Order(
                 pipeline=pipeline,

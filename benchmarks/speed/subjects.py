@@ -32,6 +32,8 @@ class Subject:
     cases: int
     prompt: str = "none"
     none: tuple[str, ...] = ()
+    finetune_batch: int | None = None
+    """Smaller where fine-tuning a whole batch does not fit into memory."""
 
     @property
     def spec(self) -> HostSpec:
@@ -77,7 +79,9 @@ SUBJECTS: Mapping[str, Subject] = {
         64,
         "box",
     ),
-    "sam-vit-b": Subject("segment_anything:build_sam_vit_b", {}, 1024, 2, 4, "box"),
+    "sam-vit-b": Subject(
+        "segment_anything:build_sam_vit_b", {}, 1024, 2, 4, "box", finetune_batch=1
+    ),
 }
 
 
