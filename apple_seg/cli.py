@@ -107,7 +107,11 @@ def audit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False
 def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
     """Fit perturbers for the host, on the fit split; the epoch is chosen on the validation split.
 
-    The host's weights stay as they are. The audit split is not read.
+    The host's weights stay as they are. The audit split is not read. What the frozen encoder
+    gives is recorded once, in the output folder, where that pays: [bold]--set replay.store=off[/]
+    runs it every time instead. A fit that was killed goes on where it was when it is started again.
+
+    Several processes: accelerate launch --multi_gpu --num_processes 2 -m apple_seg fit FILE
     """
     from apple_seg.workflow import fit_experiment
 

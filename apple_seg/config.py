@@ -128,6 +128,7 @@ def _resolve(tables: dict[str, Any], folder: Path) -> None:
     places = [
         (tables.get("host"), "checkpoint"),
         (tables.get("cohort"), "root"),
+        (tables.get("replay"), "folder"),
         (tables, "output"),
     ]
     for table, key in places:

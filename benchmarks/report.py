@@ -11,8 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed import tables
+
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def main() -> None:
@@ -22,20 +23,33 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
     options = parser.parse_args()
-    results = load(HERE / "results" / "ham10000")
     stale = []
-    for path, text in (
-        (HERE.parent / "README.md", summary(results)),
-        (HERE / "README.md", summary(results) + "\n" + details(results)),
-    ):
+    for path, blocks in written_blocks().items():
         content = path.read_text(encoding="utf-8")
-        written = replace_block(content, text)
+        written = content
+        for name, text in blocks.items():
+            written = replace_block(written, name, text)
         if options.check:
             stale += [] if written == content else [path.name]
         else:
             path.write_text(written, encoding="utf-8")
     if stale:
         raise SystemExit(f"{', '.join(stale)}: not what the results say; run `make readme`")
+
+
+def written_blocks() -> dict[Path, dict[str, str]]:
+    """Return what stands between the markers of each file, by name."""
+    results = load(HERE / "results" / "ham10000")
+    speed = json.loads((HERE / "results" / "speed.json").read_text())
+    perturbers = json.loads((HERE / "results" / "perturbers.json").read_text())
+    return {
+        HERE.parent / "README.md": {"results": summary(results), "speed": tables.brief(speed)},
+        HERE / "README.md": {
+            "results": summary(results) + "\n" + details(results),
+            "speed": tables.whole(speed),
+            "perturbers": tables.quality(perturbers),
+        },
+    }
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
@@ -56,20 +70,20 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
         "difference",
         "change of the worst",
     ]
-    lines = [*_heading([*header, "verdict"])]
+    lines = [*tables.heading([*header, "verdict"])]
     for host, group in groupby(results, key=lambda one: one["host"]):
         methods = list(group)
         block = methods[0]["audit"]["host"]
         verdict = methods[0]["audit"]["verdict"]["difference"]
-        lines.append(_row([host, "as deployed", "", "", *_figures(block), "", verdict]))
-        lines += [_row(["", *_method(one)]) for one in methods]
+        lines.append(tables.line([host, "as deployed", "", "", *_figures(block), "", verdict]))
+        lines += [tables.line(["", *_method(one)]) for one in methods]
     return "\n".join(lines) + "\n"
 
 
 def details(results: Sequence[dict[str, Any]]) -> str:
     """Return what the mean over seeds hides, and how each fit went on validation."""
     header = ["host", "method", "seed", "kept epoch", "perturber / host", "fit, s"]
-    lines = ["By seed:", "", *_heading([*header, "worst group", "difference", "verdict"])]
+    lines = ["By seed:", "", *tables.heading([*header, "worst group", "difference", "verdict"])]
     for one in results:
         runs = zip(one["seeds"], one["fit"], one["audit"]["by_seed"], strict=True)
         for seed, fit, audit in runs:
@@ -78,7 +92,7 @@ def details(results: Sequence[dict[str, Any]]) -> str:
             worst = audit["perturbed"]["by_group"][audit["worst_group"]]["value"]
             cells = [one["host"], one["method"], seed, kept or "0 (the identity)", f"{share:.0%}"]
             cells += [f"{fit['seconds']:.0f}", f"{worst:.4f}", _difference(audit["perturbed"])]
-            lines.append(_row([*cells, audit["verdict"]["change"]]))
+            lines.append(tables.line([*cells, audit["verdict"]["change"]]))
     return "\n".join(lines) + "\n"
 
 
@@ -103,21 +117,14 @@ def _difference(block: dict[str, Any]) -> str:
     return f"{found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"
 
 
-def _heading(cells: Sequence[str]) -> list[str]:
-    return [_row(cells), _row(["---"] * len(cells))]
-
-
-def _row(cells: Sequence[Any]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"
-
-
-def replace_block(content: str, text: str) -> str:
-    """Put `text` between the markers."""
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def replace_block(content: str, name: str, text: str) -> str:
+    """Put `text` between the markers of this name."""
+    first, last = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, begin, rest = content.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise SystemExit(f"no {BEGIN} ... {END} to write between")
-    return f"{before}{BEGIN}\n{text}{END}{after}"
+        raise SystemExit(f"no {first} ... {last} to write between")
+    return f"{before}{first}\n{text}{last}{after}"
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ class Task:
         cases = self.fit_cases or "all"
         return self.experiment.output / f"{method.name}-{method.sites}-{cases}"
 
+    @property
+    def records(self) -> Path:
+        """Where the latents of its sites are kept, for all seeds and methods."""
+        cases = self.fit_cases or "all"
+        return self.experiment.output / "replay" / f"{self.experiment.method.sites}-{cases}"
+
     def perturber(self, seed: int) -> Path:
         """Return the file of one seed's perturbers."""
         return self.folder / f"seed-{seed}.safetensors"
@@ -106,7 +112,8 @@ def fit_task(task: Task, _name: str) -> None:
     train = some(cohort.split(experiment.splits.fit), task.fit_cases)
     validation = some(cohort.split(experiment.splits.validation), task.validation_cases)
     for seed in task.seeds:
-        if task.perturber(seed).is_file():
+        path = task.perturber(seed)
+        if path.is_file():
             check_same(task, seed)
             continue
         with wrapped(experiment, train) as segmentor:
@@ -117,9 +124,10 @@ def fit_task(task: Task, _name: str) -> None:
                 groups=experiment.groups,
                 method=experiment.method,
                 settings=replace(experiment.fit, seed=seed),
+                replay=replace(experiment.replay, folder=task.records),
+                folder=path.with_suffix(""),
             )
             record = {"fit": result.to_dict()}
-            path = task.perturber(seed)
             save(segmentor, path, spec=experiment.host, cohort=train.digest(), record=record)
         print(f"  seed {seed}: {result.selected}", flush=True)
 

@@ -192,6 +192,7 @@ class _Fit:
 
     def _open(self, recipe: Recipe) -> Opened | ReplayNote:
         task = self.task
+        beside = None if task.folder is None else task.folder / "replay"
         order = Order(
             pipeline=task.pipeline,
             train=task.train,
@@ -201,7 +202,7 @@ class _Fit:
             settings=task.replay,
             views=self.settings.views,
             draws=self.settings.prompts,
-            folder=None if task.folder is None else task.folder / "replay",
+            folder=task.replay.folder or beside,
             processes=self.processes,
             progress=task.progress,
             say=self._say,

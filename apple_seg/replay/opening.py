@@ -33,6 +33,9 @@ class ReplaySettings:
     """Store latents as the host computes them, or in 16 bits: half the space, and a deviation
     that is measured and said."""
 
+    folder: Path | None = None
+    """Where the records lie, a fast disk say; `replay` among the results of the fit by default."""
+
 
 @dataclass(frozen=True)
 class ReplayNote:
@@ -174,21 +177,23 @@ def _traced(order: Order) -> tuple[Replay, float]:
 def _open(order: Order, plan: Plan, role: str, size: int) -> Store:
     """Open the store of one cohort."""
     settings, processes = order.settings, order.processes
-    on_disk = settings.store == "disk" or (settings.store == "auto" and order.folder is not None)
+    folder = order.folder
+    on_disk = settings.store == "disk" or (settings.store == "auto" and folder is not None)
     if not on_disk:
+        insist = settings.store == "memory"
         if processes.count > 1:
-            raise ConfigError(
-                "a store in memory serves one process; with several, set [replay] store to "
+            raise (ConfigError if insist else ReplayError)(
+                "records in memory serve one process; with several, set [replay] store to "
                 '"disk", and give the fit a folder'
             )
-        _check_memory(size, insist=settings.store == "memory")
+        _check_memory(size, insist=insist)
         return MemoryStore(plan.layout(), plan.records)
-    if order.folder is None:
+    if folder is None:
         raise ConfigError('[replay] store = "disk" needs a folder for results')
 
     def opened() -> Store:
         return DiskStore.open(
-            order.folder / role,  # type: ignore[operator]
+            folder / role,
             plan.layout(),
             plan.records,
             identity=plan.identity(),
