@@ -11,7 +11,7 @@ from apple_seg.errors import ConfigError, MissingExtraError, ProcessError
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=7)
+PATIENCE = timedelta(days=7)
 """How long processes wait for each other: a share may take hours, and it is the launcher that ends
 the others when one fails."""
 
@@ -43,7 +43,7 @@ class Processes:
         values: list[Any] = [None] * self.count
         try:
             distributed.all_gather_object(values, value)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise ProcessError(
                 f"process {self.rank} of {self.count} waits in vain for the others, of which one "
                 f"has ended; see what it said ({error})"
@@ -83,7 +83,7 @@ def launched(device: str) -> Processes:
             f"several processes need {missing.name}: pip install 'apple-seg[workbench]', or start "
             "one process"
         ) from missing
-    state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
+    state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
     own = device if device == "cpu" else f"{device}:{state.local_process_index}"
     return Processes(state.process_index, state.num_processes, own)
 

@@ -15,7 +15,7 @@ from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
-from apple_seg.perturb.progress import CHECKPOINT, LOG
+from apple_seg.perturb.progress import LOG, discard_checkpoint
 from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact, save
 
@@ -98,7 +98,7 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
             record = {"fit": result.to_dict()}
             save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
             write_text(files[1], to_json(result.to_dict()))
-            (experiment.output / CHECKPOINT).unlink(missing_ok=True)
+            discard_checkpoint(experiment.output)
     processes.wait()
     return Written(result, files)
 

@@ -16,6 +16,7 @@ from typing import Any
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.files import to_json, write_text
 from apple_seg.perturb import FitResult, fit
+from apple_seg.perturb.progress import discard_checkpoint
 from apple_seg.workflow import pipeline_of, wrapped
 from benchmarks.run import commit, some
 
@@ -58,6 +59,7 @@ def _rows(experiment: Experiment, options: Any) -> Iterator[dict[str, Any]]:
             method = replace(
                 experiment.method, name="segmentation-only", sites="all", perturber=name
             )
+            folder = experiment.output / "shifted"
             with wrapped(replace(experiment, method=method), train) as segmentor:
                 result = fit(
                     pipeline_of(experiment, segmentor, train),
@@ -66,10 +68,11 @@ def _rows(experiment: Experiment, options: Any) -> Iterator[dict[str, Any]]:
                     groups=experiment.groups,
                     method=method,
                     settings=replace(experiment.fit, seed=seed),
-                    replay=replace(experiment.replay, folder=experiment.output / "shifted"),
-                    folder=experiment.output / "shifted" / f"{name}-{seed}",
+                    replay=replace(experiment.replay, folder=folder),
+                    folder=folder / f"{name}-{seed}",
                     progress=False,
                 )
+            discard_checkpoint(folder / f"{name}-{seed}")
             yield _row(name, seed, result)
 
 

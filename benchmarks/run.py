@@ -29,6 +29,7 @@ from apple_seg.files import plain, to_json, write_text
 from apple_seg.host import Pipeline, fingerprint
 from apple_seg.measure import Predict, score
 from apple_seg.perturb import fit
+from apple_seg.perturb.progress import discard_checkpoint
 from apple_seg.ship import attach, read_artifact, save
 from apple_seg.workflow import caveats, pipeline_of, wrapped
 
@@ -129,6 +130,7 @@ def fit_task(task: Task, _name: str) -> None:
             )
             record = {"fit": result.to_dict()}
             save(segmentor, path, spec=experiment.host, cohort=train.digest(), record=record)
+        discard_checkpoint(path.with_suffix(""))
         print(f"  seed {seed}: {result.selected}", flush=True)
 
 

@@ -1,5 +1,6 @@
 """Two processes say what one says; started by the launchers themselves, as a user would."""
 
+import json
 import pickle
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from apple_seg.measure import score
 from apple_seg.perturb import build_perturber
 from apple_seg.processes import ONE, Processes, first_to_fail, launched, leads
 from apple_seg.ship import read_artifact, save
-from apple_seg.workflow import audit_experiment, compare_experiment, wrapped
+from apple_seg.workflow import audit_experiment, compare_experiment, fit_experiment, wrapped
 from cohorts import GROUPS, toy_cohort
 from launching import launch
 from planted import write_experiment
@@ -121,6 +122,22 @@ def test_the_command_compares_in_two_processes_prints_once_and_counts_one_look(e
     assert records[0] == records[1]
     assert records[0]["audited"] == 1
     assert alone.result.overall.value != 0
+
+
+def test_the_command_fits_in_two_processes_what_one_fits(experiment):
+    folder = experiment.parent
+    options = ["fit.epochs=2", "replay.store=disk"]
+    alone = fit_experiment(read_experiment(experiment, [*options, "output=a"]), progress=False)
+    changes = [f"--set={option}" for option in (*options, "output=b")]
+    done = launch("-m", "apple_seg", "fit", experiment, *changes)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == len(alone.files) == 3
+    assert done.stderr.count("replay is on") == 1
+    fit = json.loads((folder / "b" / "fit.json").read_text())
+    ours = alone.result.losses
+    for here, there in zip(fit["losses"], ours, strict=True):
+        assert here == pytest.approx(there, rel=0.01)
+    assert not (folder / "b" / "checkpoint.pt").exists()
 
 
 BROKEN = """

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -99,16 +99,20 @@ class Cohort:
         content = self.table.astype("string").fillna("").to_csv(index=False)
         return hashlib.sha256(f"{dict(self.classes)}\n{content}".encode()).hexdigest()
 
-    def stamp(self) -> str:
-        """Hash which cases these are, what is said of them and the stamps of their files.
+    def stamp(self, columns: Sequence[str] = ()) -> str:
+        """Hash which cases these are, the stamps of their files, and some of what is said of them.
 
         What was computed from the images and masks is up to date as long as it stays the same. The
         files are not read; see `Source.stamp`.
 
+        Args:
+            columns: Of the table, where what was computed depends on them too.
+
         Raises:
             CaseError: A file is missing.
         """
-        content = hashlib.sha256(self.digest().encode())
+        said = self.table[[KEY, MASK, *columns]].astype("string").fillna("").to_csv(index=False)
+        content = hashlib.sha256(f"{dict(self.classes)}\n{said}".encode())
         for name in (*self.table[KEY], *self.table[MASK]):
             content.update(f"{self._stamp(str(name))}\n".encode())
         return content.hexdigest()

@@ -56,8 +56,8 @@ def channels_last(host: nn.Module) -> Iterator[None]:
 
 
 def to_layout(value: Tensor, host: nn.Module) -> Tensor:
-    """Return a tensor (N, C, H, W) in the memory layout of the host's weights; others as is."""
-    if value.ndim != 4 or not any(map(_is_channels_last, host.parameters())):
+    """Return images (N, C, H, W) in the memory layout of the host's weights; others as they are."""
+    if value.ndim != 4 or 0 in value.stride() or not any(map(_is_channels_last, host.parameters())):
         return value
     return value.contiguous(memory_format=torch.channels_last)
 

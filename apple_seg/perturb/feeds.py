@@ -24,7 +24,7 @@ from apple_seg.host import (
     to_grid,
 )
 from apple_seg.perturb.sampling import Draw
-from apple_seg.replay import INSIDE, MASKS, PROMPTS, Opened, Plan, Records, Store, masks_of
+from apple_seg.replay import INSIDE, MASKS, PROMPTS, Opened, Plan, Records, Store, masks_of, stacked
 
 
 class TrainBatch(NamedTuple):
@@ -76,14 +76,10 @@ class ImageFeed:
     def fetch(self, draws: Sequence[Draw]) -> TrainBatch:
         """Read and preprocess cases, masks and groups."""
         drawn = list(self.pool.map(self._read, draws))
-        images = torch.cat([one.images for one, _ in drawn])
-        prompts = {
-            name: torch.cat([one.prompts[name] for one, _ in drawn]) for name in drawn[0][0].prompts
-        }
-        frames = tuple(one.frames[0] for one, _ in drawn)
+        inputs = stacked([one for one, _ in drawn])
         masks = torch.stack([mask for _, mask in drawn])
         groups = torch.from_numpy(self.codes[[draw.place for draw in draws]])
-        return TrainBatch(Inputs(images, prompts, frames), masks, groups, {})
+        return TrainBatch(inputs, masks, groups, {})
 
     def segment(self, batch: TrainBatch) -> Segmentation:
         """Run the host."""

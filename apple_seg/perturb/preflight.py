@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from apple_seg.data import UNKNOWN, Cohort, Groups
+from apple_seg.data import UNKNOWN, VIEWS, Cohort, Groups
 from apple_seg.errors import ConfigError, FitError, GroupError
 from apple_seg.host import PerturbedSegmentor, Pipeline
 from apple_seg.perturb.record import FitSettings
@@ -30,6 +30,10 @@ def check_fit(
             "[fit] prompts draws several prompts from the true mask; this host's come from "
             + ("columns" if prompt.columns else "nowhere: it has none")
         )
+    example = pipeline.segmentor.example
+    dimensions = 3 if example is None else len(example.shape) - 2
+    if lost := [view for view in settings.views if max(VIEWS[view], default=0) >= dimensions]:
+        raise ConfigError(f"images of {dimensions} dimensions have no view {', '.join(lost)}")
     if prompt.columns and settings.views != ("as-is",):
         raise ConfigError(
             f"[fit] views mirror the image, and not the prompts in {', '.join(prompt.columns)}"

@@ -1,10 +1,11 @@
 """How far a fit has come: what it takes to go on after a kill as if nothing had happened."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,9 @@ class Progress:
 
     seconds: float = 0.0
     """Wall clock so far."""
+
+    answer: list[float] = field(default_factory=list)
+    """What the host made of one case when the fit began."""
 
     log: list[dict[str, Any]] = field(default_factory=list)
     """A line an event."""
@@ -70,6 +74,7 @@ class Progress:
             "kept": self.kept,
             "best": self.best,
             "seconds": self.seconds,
+            "answer": self.answer,
             "log": self.log,
             "state": dict(state),
         }
@@ -83,8 +88,13 @@ class Progress:
             ) from error
 
     @classmethod
-    def load(cls, folder: Path, identity: Mapping[str, Any]) -> "Resumed | str":
-        """Return the fit in `folder`, or why there is none to go on with ("" where none is)."""
+    def load(
+        cls, folder: Path, identity: Mapping[str, Any], answer: Sequence[float]
+    ) -> "Resumed | str":
+        """Return the fit in `folder`, or why there is none to go on with ("" where none is).
+
+        A checkpoint of another fit is renamed, not lost.
+        """
         path = folder / CHECKPOINT
         if not path.is_file():
             return ""
@@ -92,13 +102,26 @@ class Progress:
             content = torch.load(path, map_location="cpu", weights_only=True)
             said = content.pop("identity")
         except Exception as error:  # whatever a damaged file makes torch raise
-            return f"{path} cannot be read ({type(error).__name__}); starting anew"
+            return _aside(path, f"cannot be read ({type(error).__name__})")
         here = plain(identity)
         if differing := sorted(key for key in said | here if said.get(key) != here.get(key)):
-            return f"{path} is of another fit (other {', '.join(differing)}); starting anew"
+            return _aside(path, f"is of another fit (other {', '.join(differing)})")
+        if not np.allclose(content["answer"], answer, rtol=0.01, atol=0.01 * abs(answer[1])):
+            return _aside(path, "is of a host of these weights that answers otherwise")
         state = content.pop("state")
         content["candidates"] = [Candidate(**one) for one in content["candidates"]]
         return Resumed(cls(**content), state)
+
+
+def discard_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a fit whose perturbers have been saved."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _aside(path: Path, why: str) -> str:
+    kept = path.with_suffix(".old.pt")
+    path.replace(kept)
+    return f"{path} {why}; starting anew (it is now {kept.name})"
 
 
 @dataclass(frozen=True)

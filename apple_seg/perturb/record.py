@@ -19,7 +19,7 @@ class FitSettings:
 
     epochs: int = 5
     batch_size: int = 32
-    """Cases a step, over all processes together."""
+    """Cases a batch, over all processes together."""
 
     learning_rate: float = 1e-3
     """Of the perturbers at the start; it falls to zero along a cosine."""
@@ -48,7 +48,8 @@ class FitSettings:
     hosts whose prompts come from the truth."""
 
     accumulate: int = 1
-    """Batches a step of the optimiser: where a whole one does not fit into memory."""
+    """Batches a step of the perturbers' optimiser, where a larger one does not fit into memory. A
+    discriminator learns from each batch by itself."""
 
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Of the host's own arithmetic; perturbers stay in float32."""

@@ -33,17 +33,17 @@ class Stepper:
         self.accelerator = accelerator
         self.pipeline = pipeline
         self.recipe = recipe
-        self.accumulate = settings.accumulate
         self.parameters = [value for one in recipe.perturbers for value in one.parameters()]
         self._adam = torch.optim.Adam(self.parameters, settings.learning_rate)
-        self._optimizer = accelerator.prepare_optimizer(self._adam)
         steps = settings.epochs * -(-batches // settings.accumulate)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._adam, steps)
+        # After the schedule, which wraps the optimiser's step: a gradient scaler puts back its own.
+        self._optimizer = accelerator.prepare_optimizer(self._adam)
         self.proved = False
         """Whether a gradient has been seen to reach each perturber through the masks."""
 
-    def backward(self, feed: Feed, batch: TrainBatch) -> dict[str, float]:
-        """Add one batch's gradients; return its loss terms.
+    def backward(self, feed: Feed, batch: TrainBatch, *, share: float = 1.0) -> dict[str, float]:
+        """Add one batch's gradients, times `share`; return its loss terms.
 
         Raises:
             FitError: A loss is not a number, or no gradient reaches a perturber.
@@ -62,7 +62,7 @@ class Stepper:
             raise FitError(f"the loss is not finite: {named}; lower [fit] learning_rate")
         if not self.proved:
             self._check_gradients(outcome.logits)
-        self.accelerator.backward(loss / self.accumulate)
+        self.accelerator.backward(loss * share)
         return {**{name: value.item() for name, value in terms.items()}, **observed}
 
     def update(self) -> None:

@@ -4,9 +4,8 @@ import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from tqdm import tqdm
 
 from apple_seg.data import Cohort, Groups
 from apple_seg.errors import FitError
-from apple_seg.files import plain
-from apple_seg.host import Pipeline, channels_last, fingerprint
-from apple_seg.perturb.acceleration import end_accelerator, start_accelerator
+from apple_seg.files import plain, to_json_line
+from apple_seg.host import Pipeline, channels_last
+from apple_seg.perturb.acceleration import accelerated
 from apple_seg.perturb.feeds import Feed, ImageFeed, RecordFeed, stream, threads
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
 from apple_seg.perturb.preflight import check_fit, count_groups
@@ -28,6 +27,7 @@ from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.sampling import Sampler, part_of
 from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
+from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import validate
 from apple_seg.processes import Processes
 from apple_seg.replay import Opened, Order, ReplayNote, ReplaySettings, open_replay
@@ -60,18 +60,23 @@ def fit(
         settings: How long, how fast, which seed.
         replay: Whether and where to keep what the encoder gives.
         folder: Where to keep records, log and a checkpoint after every epoch. A fit that was
-            killed goes on from there: on a CPU, to the very weights of one that was not. None
-            keeps records in memory and nothing else.
+            killed goes on from there: on a CPU, to the very weights of one that was not; one that
+            has ended is not trained again until its checkpoint is removed. None keeps records in
+            memory and nothing else.
         progress: Whether to show bars, and to say what is done.
 
     Raises:
         FitError: There are fewer cases than a batch, or no masks, or patients that are in both
             cohorts, or no gradient reaches a site.
         GroupError: Cases of one group only, or a group without validation cases.
+        ConfigError: The settings ask for what this host or this machine does not have.
+        CaseError: A case cannot be read, or images of a batch do not fit together.
+        MissingExtraError: accelerate, or a tracker that is asked for, is not installed.
+        ProcessError: Another process of this run has ended.
         ReplayError: `replay` insists on records, and they are not right for this host.
         StoreError: The records cannot be written: a full disk, say. What is there is kept.
     """
-    task = _Task(
+    task = FitTask(
         pipeline,
         train,
         validation,
@@ -85,62 +90,27 @@ def fit(
     check_fit(pipeline, train, validation, groups, task.settings)
     try:
         device = next(pipeline.segmentor.host.parameters()).device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            return _Fit(task, device).run()
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            accelerated(task.settings, device, task.folder) as accelerator,
+            channels_last(pipeline.segmentor.host),
+        ):
+            return _Fit(task, accelerator, device).run()
     except BaseException:
         pipeline.segmentor.install([nn.Identity() for _ in pipeline.segmentor.sites])
         raise
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """What `fit` was given."""
-
-    pipeline: Pipeline
-    train: Cohort
-    validation: Cohort
-    groups: Groups
-    method: MethodSpec
-    settings: FitSettings
-    replay: ReplaySettings
-    folder: Path | None
-    progress: bool
-
-    def identity(self, note: ReplayNote) -> dict[str, Any]:
-        """Return what makes another fit another one, as plain values."""
-        return {
-            "host": fingerprint(self.pipeline.segmentor.host),
-            "host's answer": self._answer(),
-            "sites": [str(site) for site in self.pipeline.segmentor.sites],
-            "preprocessing": self.pipeline.spec.identity(),
-            "train cases": self.train.stamp(),
-            "validation cases": self.validation.stamp(),
-            "groups": asdict(self.groups),
-            "method": asdict(self.method),
-            "settings": asdict(self.settings),
-            "replay": note.used,
-            "precision": self.replay.precision,
-            "versions": [version("apple-seg"), torch.__version__],
-        }
-
-    def _answer(self) -> str:
-        """Return three digits of what the host makes of a case: weights do not tell its code."""
-        inputs = self.pipeline.inputs([self.train[0]])
-        with self.pipeline.segmentor.disabled():
-            logits = self.pipeline.segmentor.predict(inputs.images, **inputs.prompts).double()
-        return f"{logits.mean():.3g}, {logits.std():.3g}, {logits.amax():.3g}"
-
-
 class _Fit:
     """One fit's run."""
 
-    def __init__(self, task: _Task, device: torch.device) -> None:
+    def __init__(self, task: FitTask, accelerator: Any, device: torch.device) -> None:
         self.task = task
         self.segmentor = task.pipeline.segmentor
         self.settings = task.settings
         self.device = device
         self.progress = Progress()
-        self.accelerator = start_accelerator(task.settings, device, task.folder)
+        self.accelerator = accelerator
         ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.processes = Processes(*ranks, str(device))
         if self.settings.batch_size % self.processes.count:
@@ -152,26 +122,14 @@ class _Fit:
     def run(self) -> FitResult:
         """Train, select, install."""
         recipe = self._new_recipe()
-        try:
-            with channels_last(self.segmentor.host):
-                note = self._run(recipe)
-        finally:
-            end_accelerator(self.accelerator)
+        with self._opened(recipe) as opened, threads() as pool:
+            note = opened if isinstance(opened, ReplayNote) else opened.note
+            self._say(f"replay is {'on' if note.used else 'off'}: {note.why}")
+            self._train(recipe, self._feed(opened, pool), note)
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
             perturber.load_state_dict(state)
             perturber.requires_grad_(False).eval()
         return self._result(recipe, note)
-
-    def _run(self, recipe: Recipe) -> ReplayNote:
-        opened = self._open(recipe)
-        note = opened.note if isinstance(opened, Opened) else opened
-        try:
-            with threads() as pool:
-                self._train(recipe, self._feed(opened, pool), note)
-        finally:
-            if isinstance(opened, Opened):
-                opened.close()
-        return note
 
     def _new_recipe(self) -> Recipe:
         """Build and install new perturbers."""
@@ -190,7 +148,7 @@ class _Fit:
         self.segmentor.install(recipe.perturbers)
         return recipe
 
-    def _open(self, recipe: Recipe) -> Opened | ReplayNote:
+    def _opened(self, recipe: Recipe) -> AbstractContextManager[Opened | ReplayNote]:
         task = self.task
         beside = None if task.folder is None else task.folder / "replay"
         order = Order(
@@ -207,10 +165,7 @@ class _Fit:
             progress=task.progress,
             say=self._say,
         )
-        opened = open_replay(order)
-        note = opened.note if isinstance(opened, Opened) else opened
-        self._say(f"replay is {'on' if note.used else 'off'}: {note.why}")
-        return opened
+        return open_replay(order)
 
     def _feed(self, opened: Opened | ReplayNote, pool: Any) -> Feed:
         task = self.task
@@ -258,8 +213,12 @@ class _Fit:
 
     def _begin(self, stepper: Stepper, identity: Mapping[str, Any], feed: Feed) -> None:
         """Go on where a killed fit ended, or start with the identity."""
-        folder = self.task.folder
-        found = "" if folder is None else Progress.load(folder, identity)
+        folder, answer = self.task.folder, self.task.answer()
+        if len({to_json_line(one) for one in self.processes.gather(identity)}) > 1:
+            raise FitError("the processes were given different hosts, cases or settings")
+        found = self.processes.from_main(
+            lambda: "" if folder is None else Progress.load(folder, identity, answer)
+        )
         if isinstance(found, Resumed):
             stepper.load_state_dict(found.state)
             self.progress = found.progress
@@ -267,6 +226,7 @@ class _Fit:
             return
         if found:
             self._say(found)
+        self.progress.answer = answer
         start_line = {"event": "start", **identity, "processes": self.processes.count}
         self.progress.log.append(plain(start_line))
         start = time.perf_counter()
@@ -289,10 +249,12 @@ class _Fit:
         bar = tqdm(
             stream(feed, parts, self.device), label, total=len(parts), disable=quiet, leave=False
         )
-        for step, batch in enumerate(bar, start=1):
-            for name, value in stepper.backward(feed, batch).items():
+        accumulate = self.settings.accumulate
+        for step, batch in enumerate(bar):
+            together = min(accumulate, len(parts) - step // accumulate * accumulate)
+            for name, value in stepper.backward(feed, batch, share=1 / together).items():
                 sums.setdefault(name, []).append(value)
-            if step % self.settings.accumulate == 0 or step == len(parts):
+            if (step + 1) % accumulate == 0 or step + 1 == len(parts):
                 stepper.update()
         self.segmentor.eval()
         return {name: float(np.mean(values)) for name, values in sums.items()}

@@ -4,7 +4,7 @@ from apple_seg.replay.check import Deviation, deviation
 from apple_seg.replay.frontier import Call, find_calls
 from apple_seg.replay.opening import Opened, Order, ReplayNote, ReplaySettings, open_replay
 from apple_seg.replay.playback import Records, Replay
-from apple_seg.replay.recording import INSIDE, MASKS, PROMPTS, Plan, masks_of
+from apple_seg.replay.recording import INSIDE, MASKS, PROMPTS, Plan, masks_of, stacked
 from apple_seg.replay.store import DiskStore, Layout, MemoryStore, Store, Stream
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "find_calls",
     "masks_of",
     "open_replay",
+    "stacked",
 ]

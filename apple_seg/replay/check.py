@@ -33,8 +33,8 @@ class Deviation:
     def within(self, precision: str) -> bool:
         """Say whether this is what rounding alone would make.
 
-        That is 0.1 % of an output and 1 % of a gradient, or 1 % and 5 % where latents are stored
-        in half precision.
+        That is 0.1 % of an output and 1 % of a gradient; or, by "half", 1 % and 5 %: where latents
+        are stored in 16 bits, or the host computes in no more than that.
         """
         outputs, gradients = _TOLERANCE[precision]
         return self.outputs <= outputs and self.gradients <= gradients

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from apple_seg.host import Inputs, PerturbedSegmentor, to_layout
+from apple_seg.host import Inputs, PerturbedSegmentor
 
 _CONSTANTS = (type(None), bool, int, float, str)
-_CLOSE = 1e-3
+_CLOSE, _EQUAL = 1e-3, 1e-5
+"""What another batch size may do to a value, and to one that is the same for all cases."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def find_calls(
 ) -> list[Call]:
     """Return the outermost replayable calls, in the order in which they end.
 
-    The host is run twice: clean, and with noise at every site. A call is replayable if it ends
-    before the last site fires, no site fires inside it, and its raw output, taken before any
-    tap, is bit-equal in both. That it merely ends before the last site is not enough: where
-    sites stand in sequence, deeper calls depend on the perturbed earlier ones.
+    The host is run twice: clean, and with noise at every site and the prompts exchanged. A call is
+    replayable if it ends before the last site fires, no site fires inside it, and its raw output,
+    taken before any tap, is bit-equal in both. That it merely ends before the last site is not
+    enough: where sites stand in sequence, deeper calls depend on the perturbed earlier ones.
 
     Args:
         segmentor: A wrapped host.
@@ -110,7 +111,8 @@ def _trace(segmentor: PerturbedSegmentor, inputs: Inputs, *, noise: float) -> _T
             )
             hooks.callback(before.remove)
             hooks.callback(after.remove)
-        segmentor.predict(inputs.images, **inputs.prompts)
+        prompts = {name: value.flip(0) for name, value in inputs.prompts.items()}
+        segmentor.predict(inputs.images, **(prompts if noise else inputs.prompts))
     return traced
 
 
@@ -176,15 +178,21 @@ class Leaf:
     kind: str = "stored"
     """"stored"; "constant"; or "unread": nobody asks for its values."""
 
-    def whole(self, cases: int, records: Mapping[str, Tensor], host: nn.Module) -> Any:
-        """Return the value for a batch; what nobody reads is NaN, so that a reading would show."""
-        device = next(host.parameters()).device
+    channels_last: bool = False
+    """Its layout in memory, as the host gave it."""
+
+    def whole(
+        self, cases: int, records: Mapping[str, Tensor], device: torch.device, unread: float
+    ) -> Any:
+        """Return the value for a batch; `unread` stands where nobody reads."""
         if self.kind == "constant":
             return self.constant.clone() if isinstance(self.constant, Tensor) else self.constant
         shape = (cases * self.shape[0], *self.shape[1:])
         if self.kind == "unread":
-            return torch.full((), torch.nan, dtype=self.dtype, device=device).expand(shape)
-        return to_layout(records[self.name].to(device, self.dtype).reshape(shape), host)
+            return torch.full((), unread, dtype=self.dtype, device=device).expand(shape)
+        value = records[self.name].to(device, self.dtype).reshape(shape)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return value.contiguous(memory_format=layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +203,11 @@ class Output:
     leaves: tuple[Leaf, ...]
     container: pytree.TreeSpec
 
-    def rebuild(self, cases: int, records: Mapping[str, Tensor], host: nn.Module) -> Any:
+    def rebuild(
+        self, cases: int, records: Mapping[str, Tensor], device: torch.device, unread: float
+    ) -> Any:
         """Return the call's value for a batch of so many cases."""
-        whole = [leaf.whole(cases, records, host) for leaf in self.leaves]
+        whole = [leaf.whole(cases, records, device, unread) for leaf in self.leaves]
         return pytree.tree_unflatten(whole, self.container)
 
 
@@ -250,17 +260,21 @@ def _leaf(name: str, first: Any, second: Any, both: Any) -> Leaf | None:
         same = first == second == both
         return Leaf(name, constant=first, kind="constant") if same else None
     shape = tuple(first.shape)
-    if not (_close(first, second) and _close(first, both)):
-        whole = torch.cat([first, second]) if first.ndim and first.shape == second.shape else first
-        return Leaf(name, shape, first.dtype) if _close(whole, both) else None
-    return Leaf(name, shape, first.dtype, constant=first, kind="constant")
+    if _close(first, second, _EQUAL) and _close(first, both, _EQUAL):
+        return Leaf(name, shape, first.dtype, constant=first, kind="constant")
+    if not first.ndim or first.shape != second.shape:
+        return None
+    last = first.ndim == 4 and not both.is_contiguous()
+    layout = last and both.is_contiguous(memory_format=torch.channels_last)
+    grows = _close(torch.cat([first, second]), both, _CLOSE)
+    return Leaf(name, shape, first.dtype, channels_last=layout) if grows else None
 
 
-def _close(one: Tensor, two: Tensor) -> bool:
+def _close(one: Tensor, two: Tensor, tolerance: float) -> bool:
     """Say whether two are equal but for what another batch size does to the last bits."""
     if one.shape != two.shape or one.dtype != two.dtype:
         return False
     if not one.is_floating_point():
         return torch.equal(one, two)
     scale = float(one.float().abs().max()) if one.numel() else 0.0
-    return torch.allclose(one.float(), two.float(), rtol=0, atol=_CLOSE * scale, equal_nan=True)
+    return torch.allclose(one.float(), two.float(), rtol=0, atol=tolerance * scale, equal_nan=True)

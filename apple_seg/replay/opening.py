@@ -1,21 +1,29 @@
 """Decide whether to replay, record what is missing, and prove that it is right."""
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
+import torch
 from torch import nn
 
 from apple_seg.data import Cohort
-from apple_seg.errors import AppleSegError, ConfigError, ReplayError
+from apple_seg.errors import AppleSegError, ConfigError, ReplayError, StoreError
 from apple_seg.host import Pipeline
 from apple_seg.processes import ONE, Processes
 from apple_seg.replay.check import Deviation, deviation, pays, worth
 from apple_seg.replay.playback import Replay
 from apple_seg.replay.recording import Plan, fill, stacked
 from apple_seg.replay.store import DiskStore, MemoryStore, Store
+
+T = TypeVar("T")
+
+_DISK = hasattr(os, "pwrite")
+"""Whether this system can share a file among writers: all but Windows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +72,6 @@ class Opened:
     stores: Mapping[str, Store]
     note: ReplayNote
 
-    def close(self) -> None:
-        """Let go of files."""
-        for store in self.stores.values():
-            store.close()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -90,52 +93,65 @@ class Order:
     say: Callable[[str], None] = print
 
 
-def open_replay(order: Order) -> Opened | ReplayNote:
-    """Record two cohorts, or say why not.
+@contextmanager
+def open_replay(order: Order) -> Iterator[Opened | ReplayNote]:
+    """Record two cohorts and yield them, or the reason why not; the stores are closed at the end.
 
     Raises:
         ConfigError: The settings ask for a store that cannot be had here.
         ReplayError: The settings insist on replay, and it is not right for this host.
         StoreError: The disk is full, or the store cannot be written.
     """
+    with ExitStack() as stack:
+        yield _try(order, stack)
+
+
+def _try(order: Order, stack: ExitStack) -> Opened | ReplayNote:
     if order.settings.store == "off":
         return ReplayNote(False, "turned off by [replay] store")
     start = time.perf_counter()
     try:
-        return _opened(order, start)
+        return _opened(order, stack, start)
     except ReplayError as error:
         if order.settings.store != "auto":
             raise
         return ReplayNote(False, str(error), seconds=time.perf_counter() - start)
 
 
-def _opened(order: Order, start: float) -> Opened:
-    replay, per_case = _traced(order)
-    draws = {"train": max(1, order.draws), "validation": 0}
-    views = {"train": order.views, "validation": ("as-is",)}
+def _opened(order: Order, stack: ExitStack, start: float) -> Opened:
+    replay, per_case = _together(order.processes, lambda: _traced(order))
+    draws = {"validation": 0, "train": max(1, order.draws)}
+    views = {"validation": ("as-is",), "train": order.views}
     precision = order.settings.precision
     plans = {
         role: Plan(replay, order.pipeline, cohort, precision, views[role], draws[role])
-        for role, cohort in (("train", order.train), ("validation", order.validation))
+        for role, cohort in (("validation", order.validation), ("train", order.train))
     }
     size = sum(plan.layout().record_bytes * plan.records for plan in plans.values())
-    stores: dict[str, Store] = {}
-    recorded: list[tuple[Deviation, float]] = []
-    try:
-        for role, plan in plans.items():
-            stores[role] = _open(order, plan, role, size)
-            _announce(order, plan, stores[role], role, per_case)
-            recorded.append(_recorded(order, plan, stores[role], role))
-    except BaseException:
-        for store in stores.values():
-            store.close()
-        raise
+    stores = _together(order.processes, lambda: _stores(order, plans, size))
+    for store in stores.values():
+        stack.callback(store.close)
+    recorded = []
+    for role, plan in plans.items():
+        _announce(order, plan, stores[role], role, per_case)
+        recorded.append(_recorded(order, plan, stores[role], role))
     seconds = time.perf_counter() - start
-    records = " + ".join(f"{plan.records:,}" for plan in plans.values())
+    records = " + ".join(f"{plans[role].records:,}" for role in ("train", "validation"))
     worst = max((found for found, _ in recorded), key=lambda one: one.outputs)
     why = f"{records} records, {_gigabytes(size)}; {worst}"
     spent = sum(taken for _, taken in recorded)
     return Opened(replay, plans, stores, ReplayNote(True, why, size, seconds, spent, worst))
+
+
+def _together(processes: Processes, run: Callable[[], T]) -> T:
+    """Return what `run` gives; where it is refused in one process it is refused in all."""
+    try:
+        found, why = run(), ""
+    except ReplayError as error:
+        found, why = None, str(error)
+    if said := [one for one in processes.gather(why) if one]:
+        raise ReplayError(said[0])
+    return cast(T, found)
 
 
 def _traced(order: Order) -> tuple[Replay, float]:
@@ -155,45 +171,51 @@ def _traced(order: Order) -> tuple[Replay, float]:
         records = replay.capture(inputs)
         per_case = (time.perf_counter() - began) / 2
         found = deviation(replay, inputs, records, order.perturbers)
+        saved = worth(replay, inputs, records)
     except AppleSegError:
         raise
     except Exception as error:  # a host may refuse in its own way what replay hands it
         raise ReplayError(f"tracing this host fails: {type(error).__name__}: {error}") from error
-    if not _agreed(order.processes, found.within("host")):
+    if not found.within(replay.precision):
         raise ReplayError(f"a replayed pass is not a full one for this host ({found})")
-    saved = worth(replay, inputs, records)
-    if order.settings.store == "auto" and not (order.epochs > 1 and pays(saved)):
+    if order.settings.store == "auto" and order.epochs < 2:
+        raise ReplayError("replay would not pay: one epoch takes no longer than recording")
+    if order.settings.store == "auto" and not pays(saved):
         raise ReplayError(
-            "replay would not pay: "
-            + (
-                f"it saves {saved:.0f} operations for each byte that is read"
-                if order.epochs > 1
-                else "one epoch takes no longer than recording"
-            )
+            f"replay would not pay: it saves {saved:.0f} operations for each byte that is read"
         )
     return replay, per_case
 
 
-def _open(order: Order, plan: Plan, role: str, size: int) -> Store:
-    """Open the store of one cohort."""
-    settings, processes = order.settings, order.processes
-    folder = order.folder
-    on_disk = settings.store == "disk" or (settings.store == "auto" and folder is not None)
-    if not on_disk:
-        insist = settings.store == "memory"
+def _stores(order: Order, plans: Mapping[str, Plan], size: int) -> dict[str, Store]:
+    """Open the store of each cohort.
+
+    Raises:
+        ConfigError: There is no folder, or several processes are to share memory.
+        ReplayError: The same, where the settings leave it open whether to replay.
+    """
+    settings, processes, folder = order.settings, order.processes, order.folder
+    insist = settings.store != "auto"
+    if settings.store == "memory" or (not insist and (folder is None or not _DISK)):
         if processes.count > 1:
             raise (ConfigError if insist else ReplayError)(
                 "records in memory serve one process; with several, set [replay] store to "
                 '"disk", and give the fit a folder'
             )
         _check_memory(size, insist=insist)
-        return MemoryStore(plan.layout(), plan.records)
+        return {role: MemoryStore(plan.layout(), plan.records) for role, plan in plans.items()}
     if folder is None:
         raise ConfigError('[replay] store = "disk" needs a folder for results')
+    return {role: _on_disk(order, plan, folder / role, role) for role, plan in plans.items()}
+
+
+def _on_disk(order: Order, plan: Plan, folder: Path, role: str) -> Store:
+    """Open a store; the main process first, which may have to clear it."""
+    processes = order.processes
 
     def opened() -> Store:
         return DiskStore.open(
-            folder / role,
+            folder,
             plan.layout(),
             plan.records,
             identity=plan.identity(),
@@ -202,12 +224,11 @@ def _open(order: Order, plan: Plan, role: str, size: int) -> Store:
             description=f"checking records of {role}",
         )
 
-    if processes.main:
-        store = opened()
-        processes.wait()
-        return store
+    store = opened() if processes.main else None
     processes.wait()
-    return opened()
+    store = opened() if store is None else store
+    processes.wait()  # nobody records before all have seen what is there
+    return store
 
 
 def _announce(order: Order, plan: Plan, store: Store, role: str, per_case: float) -> None:
@@ -237,26 +258,22 @@ def _recorded(order: Order, plan: Plan, store: Store, role: str) -> tuple[Deviat
         ReplayError: Freshly made records are not right either.
     """
     processes = order.processes
-    reused = len(store.missing()) < store.records
+    reused = processes.from_main(lambda: len(store.missing()) < store.records)
     while True:
         start = time.perf_counter()
-        fill(
-            plan,
-            store,
-            processes=processes,
-            progress=order.progress,
-            description=f"recording {role}",
-        )
-        processes.wait()
+        _together(processes, lambda: _fill(order, plan, store, role))
         store.reload()
+        if missing := len(store.missing()):
+            raise StoreError(f"{missing} records of {role} are not there after recording")
         taken = time.perf_counter() - start
-        found = _checked(plan, store, order.perturbers)
-        if _agreed(processes, found.within(plan.precision)):
+        found, targets = _checked(plan, store, order.perturbers)
+        sound = found.within(plan.tolerance) and targets
+        if all(processes.gather(sound)):
             return found, taken
         if not reused:
             raise ReplayError(f"recorded passes are not full ones for this host ({found})")
         if processes.main:
-            order.say(f"replay, {role}: the records are of another host ({found}): recording anew")
+            order.say(f"replay, {role}: the records are of other code ({found}): recording anew")
         processes.wait()
         if processes.main:
             store.clear()
@@ -265,16 +282,26 @@ def _recorded(order: Order, plan: Plan, store: Store, role: str) -> tuple[Deviat
         reused = False
 
 
-def _checked(plan: Plan, store: Store, perturbers: Sequence[nn.Module]) -> Deviation:
-    """Compare the first and the last record with full passes."""
+def _fill(order: Order, plan: Plan, store: Store, role: str) -> None:
+    # By what the main process misses: each sees what others have written at a time of its own.
+    due = order.processes.from_main(store.missing)
+    quiet = not (order.progress and order.processes.main)
+    share = due[order.processes.rank :: order.processes.count]
+    fill(plan, store, share, progress=not quiet, description=f"recording {role}")
+
+
+def _checked(plan: Plan, store: Store, perturbers: Sequence[nn.Module]) -> tuple[Deviation, bool]:
+    """Compare the first and the last record with full passes, and what is stored beside them."""
     chosen = [0, plan.records - 1]
-    inputs = plan.pipeline.to_host(stacked([plan.sample(record).inputs for record in chosen]))
-    return deviation(plan.replay, inputs, store.read(chosen), perturbers)
-
-
-def _agreed(processes: Processes, fine: bool) -> bool:
-    """Say whether every process found it fine, so that all go the same way."""
-    return all(processes.gather(fine))
+    samples = [plan.sample(record) for record in chosen]
+    inputs = plan.pipeline.to_host(stacked([sample.inputs for sample in samples]))
+    stored = store.read(chosen)
+    targets = all(
+        torch.equal(stored[name][place], value)
+        for place, sample in enumerate(samples)
+        for name, value in sample.targets.items()
+    )
+    return deviation(plan.replay, inputs, stored, perturbers), targets
 
 
 def _check_memory(size: int, *, insist: bool) -> None:

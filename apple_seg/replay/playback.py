@@ -36,6 +36,9 @@ class Replay:
     reads_images: bool = True
     """Whether something after the frontier reads the values of the images too."""
 
+    unread: float = torch.nan
+    """Stands where nobody reads, so that a reading would show."""
+
     @classmethod
     def of(cls, segmentor: PerturbedSegmentor, inputs: Inputs) -> Self:
         """Trace a wrapped host on two cases.
@@ -62,7 +65,13 @@ class Replay:
             barred |= unclear
         shape = inputs.images.shape
         found = cls(segmentor, tuple(outputs), shape[1], tuple(shape[2:]))
-        return found._without_unread(first)
+        return found._without_unread(inputs)
+
+    @property
+    def precision(self) -> str:
+        """The precision of the host's arithmetic: "half" also where convolutions may use TF32."""
+        weights = next(self.segmentor.host.parameters())
+        return "half" if weights.is_cuda or weights.dtype.itemsize < 4 else "host"
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -107,9 +116,9 @@ class Replay:
             return self.segmentor.predict(self._images(inputs, records), **inputs.prompts)
 
     def blank(self, cases: int) -> Tensor:
-        """Return images (N, C, *grid) that hold no values but NaN, and take no memory."""
+        """Return images (N, C, *grid) that hold no value but `unread`, and take no memory."""
         weights = next(self.segmentor.host.parameters())
-        nothing = torch.full((), torch.nan, dtype=weights.dtype, device=weights.device)
+        nothing = torch.full((), self.unread, dtype=weights.dtype, device=weights.device)
         return nothing.expand(cases, self.channels, *self.grid)
 
     def _images(self, inputs: Inputs, records: Records) -> Tensor:
@@ -126,6 +135,7 @@ class Replay:
             ReplayError: A call of the frontier did not happen: the host went another way.
         """
         host = self.segmentor.host
+        device = next(host.parameters()).device
         due: dict[str, dict[int, Output]] = {}
         for output in self.outputs:
             due.setdefault(output.call.module, {})[output.call.index] = output
@@ -134,7 +144,9 @@ class Replay:
             for path, by_index in due.items():
                 module = host.get_submodule(path)
                 player = _Player(
-                    module.forward, by_index, lambda one: one.rebuild(cases, records, host)
+                    module.forward,
+                    by_index,
+                    lambda one: one.rebuild(cases, records, device, self.unread),
                 )
                 stack.enter_context(_forward_replaced(module, player))
                 players.append(player)
@@ -143,18 +155,23 @@ class Replay:
             raise ReplayError(f"the host did not run {', '.join(missed)} as it did when traced")
 
     def _without_unread(self, inputs: Inputs) -> Self:
-        """Drop what nobody reads after the frontier, found by putting NaN in its place."""
+        """Drop what nobody reads after the frontier, found by putting other values in its place."""
         with torch.no_grad(), installed(self.segmentor, [_Keep() for _ in self.segmentor.sites]):
             records = self.capture(inputs)
             fresh = {name: value.clone() for name, value in records.items()}
             expected = self.segment(inputs, fresh)
 
             def same(trial: Self) -> bool:
-                fresh = {name: value.clone() for name, value in records.items()}
-                try:
-                    return _equal(trial.segment(inputs, fresh), expected)
-                except Exception:  # a host that looks at the values refuses NaN in its own way
-                    return False
+                # Two fillings: a host may compare what it reads, and no comparison holds of NaN.
+                for filling in (0.0, torch.nan):
+                    fresh = {name: value.clone() for name, value in records.items()}
+                    try:
+                        found = replace(trial, unread=filling).segment(inputs, fresh)
+                    except Exception:  # a host that looks at values refuses NaN in its own way
+                        return False
+                    if not _equal(found, expected):
+                        return False
+                return True
 
             found = self
             if same(trial := replace(found, reads_images=False)):

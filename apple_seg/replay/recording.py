@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,9 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from apple_seg.data import Case, Cohort, viewed
-from apple_seg.errors import ReplayError
+from apple_seg.errors import CaseError, ReplayError
 from apple_seg.host import Inputs, Pipeline, draw_prompts, fingerprint, prepare, to_grid
-from apple_seg.processes import Processes
 from apple_seg.replay.playback import Replay
 from apple_seg.replay.store import Layout, Store, Stream
 
@@ -40,6 +40,11 @@ class Plan:
 
     draws: int = 0
     """How many prompts are stored beside each record, with its masks; 0 stores neither."""
+
+    @property
+    def tolerance(self) -> str:
+        """The precision by which replayed passes are judged."""
+        return "half" if self.precision == "half" else self.replay.precision
 
     @property
     def records(self) -> int:
@@ -68,7 +73,7 @@ class Plan:
         spec = self.pipeline.spec
         return {
             "host": fingerprint(self.pipeline.segmentor.host),
-            "cases": self.cohort.stamp(),
+            "cases": self.cohort.stamp(spec.prompt.columns),
             "sites": [f"{site}, clean: {site.clean}" for site in self.pipeline.segmentor.sites],
             "calls": [str(output.call) for output in self.replay.outputs],
             "preprocessing": spec.identity(),
@@ -76,7 +81,7 @@ class Plan:
             "precision": self.precision,
             "views": list(self.views),
             "draws": self.draws,
-            "torch": torch.__version__,
+            "versions": [version("apple-seg"), torch.__version__],
         }
 
     def sample(self, record: int) -> "Sample":
@@ -108,12 +113,13 @@ class Plan:
         Raises:
             ReplayError: A value does not fit into half precision, or the host went another way.
         """
-        inputs = self.pipeline.to_host(stacked([sample.inputs for sample in samples]))
-        if inputs.images.shape[1:] != (self.replay.channels, *self.replay.grid):
+        grids = {tuple(sample.inputs.images.shape[1:]) for sample in samples}
+        if foreign := grids - {(self.replay.channels, *self.replay.grid)}:
             raise ReplayError(
-                f"images of {tuple(inputs.images.shape[1:])} among those of "
+                f"images of {foreign.pop()} among those of "
                 f"{(self.replay.channels, *self.replay.grid)}; set [host.input] size"
             )
+        inputs = self.pipeline.to_host(stacked([sample.inputs for sample in samples]))
         records = self.replay.capture(inputs)
         for name, value in records.items():
             if self.precision == "half" and _wide(value.dtype):
@@ -134,19 +140,16 @@ class Sample(NamedTuple):
     """Masks and prompts, where they are stored."""
 
 
-def fill(
-    plan: Plan, store: Store, *, processes: Processes, progress: bool, description: str
-) -> None:
-    """Record what is missing in the store; several processes share the work.
+def fill(plan: Plan, store: Store, due: Sequence[int], *, progress: bool, description: str) -> None:
+    """Record what is due into the store.
 
     Raises:
         StoreError: The store cannot be written.
         ReplayError: See `Plan.record`.
     """
-    due = store.missing()[processes.rank :: processes.count]
     size = max(1, min(_BATCH, _PIXELS // prod(plan.replay.grid)))
     batches = [due[start : start + size] for start in range(0, len(due), size)]
-    quiet = None if progress and processes.main else True
+    quiet = None if progress else True
     bar = tqdm(total=len(due), desc=description, unit="case", disable=quiet, leave=False)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch, samples in zip(batches, _ahead(pool, plan, batches), strict=True):
@@ -172,7 +175,17 @@ def _ahead(
 
 
 def stacked(inputs: Sequence[Inputs]) -> Inputs:
-    """Join batches to one."""
+    """Join batches to one.
+
+    Raises:
+        CaseError: Their images differ in shape.
+    """
+    shapes = {tuple(one.images.shape[1:]) for one in inputs}
+    if len(shapes) > 1:
+        raise CaseError(
+            f"images of differing shapes {sorted(shapes)} cannot share a batch; "
+            "set [host.input] size"
+        )
     prompts = {name: torch.cat([one.prompts[name] for one in inputs]) for name in inputs[0].prompts}
     frames = tuple(frame for one in inputs for frame in one.frames)
     return Inputs(torch.cat([one.images for one in inputs]), prompts, frames)

@@ -64,8 +64,8 @@ def _rows(options: Any) -> Any:
         for cases in map(int, options.only or GROWTH):
             yield grow(cases, perturber="lean")
     elif options.what == "processes":
-        for count in (1, 2):
-            yield share(count, cases=options.cases or 512)
+        for count, threads in ((1, 1), (1, 2), (2, 1)):
+            yield share(count, cases=options.cases or 512, threads=threads)
     else:
         for name, sites, perturber in HOSTS:
             if options.only and f"{name}/{sites}/{perturber}" not in options.only:

@@ -1,6 +1,7 @@
 """What a fit is compared with: the loops that a user would write, and the least that can be done.
 
-All of them train on the same cases, in the same batches, with the same loss and optimiser.
+All of them train on the same cases with the same loss and optimiser. The loops are written as
+people write them: in torch's default layout, reading as they go.
 """
 
 import time
@@ -102,11 +103,10 @@ class FineTuning:
         self.pipeline = pipeline
         self.host = pipeline.segmentor.host
         self.loss = SegmentationObjective(activation="sigmoid", channels=[0])
-        self.optimizer = torch.optim.Adam(self.host.parameters(), 1e-5)
+        self.optimizer = torch.optim.Adam(self.host.parameters(), 1e-6)
 
     def epoch(self, cohort: Cohort, size: int) -> None:
-        """Train on every case once; the host's weights are put back."""
-        before = {name: value.clone() for name, value in self.host.state_dict().items()}
+        """Train on every case once."""
         self.host.requires_grad_(True).train()
         try:
             with self.pipeline.segmentor.disabled():
@@ -119,7 +119,6 @@ class FineTuning:
                     self.loss.per_case(logits, masks.to(raw.device)).mean().backward()
                     self.optimizer.step()
         finally:
-            self.host.load_state_dict(before)
             self.host.requires_grad_(False).eval()
 
 
@@ -141,8 +140,9 @@ class DecoderOnly:
         first = Inputs(
             inputs.images[:2], {k: v[:2] for k, v in inputs.prompts.items()}, inputs.frames[:2]
         )
-        self.replay = Replay.of(self.segmentor, first)
-        self.records = self.replay.capture(inputs)
+        with channels_last(self.segmentor.host):
+            self.replay = Replay.of(self.segmentor, first)
+            self.records = self.replay.capture(inputs)
         self.inputs = inputs
         self.loss = SegmentationObjective(activation="sigmoid", channels=[0])
 

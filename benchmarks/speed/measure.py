@@ -63,6 +63,10 @@ def compare_hosts(
     direct = fit_subject(subject, pipeline, train, perturber, "off", repeats, None)
     pipeline.segmentor.detach()
     note = replayed.replay
+    timed |= {
+        "fit_s": list(direct.training_seconds),
+        "replay_s": list(replayed.training_seconds),
+    }
     assert note is not None
     assert note.deviation is not None
     return {
@@ -74,8 +78,7 @@ def compare_hosts(
         "batch_size": size,
         "repeats": repeats,
         **{label: statistics.median(values) for label, values in timed.items()},
-        "fit_s": statistics.median(direct.training_seconds),
-        "replay_s": statistics.median(replayed.training_seconds),
+        "range": {label: [min(values), max(values)] for label, values in timed.items()},
         "record_s": note.record_seconds * count / (count + VALIDATION),
         "store_mb": note.store_bytes / 1e6,
         "perturber_parameters": replayed.trained_parameters,
@@ -121,13 +124,13 @@ def _grown(cases: int, perturber: str) -> None:
     print(json.dumps(row))
 
 
-def share(processes: int, *, cases: int) -> Row:
-    """Time a fit of the U-Net in so many processes of one thread each."""
+def share(processes: int, *, cases: int, threads: int = 1) -> Row:
+    """Time a fit of the U-Net in so many processes of so many threads each."""
     launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1"]
     launcher += ["--num_processes", str(processes), "--mixed_precision", "no"]
     launcher += ["--multi_gpu"] if processes > 1 else []
     launcher += ["--dynamo_backend", "no", "-m", "benchmarks.speed.shared", str(cases)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [sys.executable, *launcher], capture_output=True, text=True, cwd=ROOT, env=environment
     )

@@ -32,27 +32,25 @@ def parts_of_a_step(
     made = new_perturbers(pipeline, perturber)
     timed: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, channels_last(pipeline.segmentor.host):
-        opened = open_replay(
-            Order(
-                pipeline=pipeline,
-                train=train,
-                validation=cohort(2, subject.size, "val"),
-                perturbers=made,
-                epochs=2,
-                settings=ReplaySettings(store="disk"),
-                folder=Path(folder),
-                progress=False,
-                say=lambda _text: None,
-            )
+        order = Order(
+            pipeline=pipeline,
+            train=train,
+            validation=cohort(2, subject.size, "val"),
+            perturbers=made,
+            epochs=2,
+            settings=ReplaySettings(store="disk"),
+            folder=Path(folder),
+            progress=False,
+            say=lambda _text: None,
         )
-        assert isinstance(opened, Opened)
-        feed = RecordFeed.of(opened, opened.plans["validation"].cohort, GROUPS.codes(train.table))
-        bare = DecoderOnly(pipeline, None, next(batches(pipeline, train, size)))
-        work = _work(pipeline, made, feed, size)
-        for _ in range(repeats + 1):
-            for name, run in {"decoder": bare.step, **work}.items():
-                timed.setdefault(name, []).append(seconds(run))
-        opened.close()
+        with open_replay(order) as opened:
+            assert isinstance(opened, Opened)
+            feed = RecordFeed.of(opened, order.validation, GROUPS.codes(train.table))
+            bare = DecoderOnly(pipeline, None, next(batches(pipeline, train, size)))
+            work = {"decoder": bare.step, **_work(pipeline, made, feed, size)}
+            for _ in range(repeats + 1):
+                for name, run in work.items():
+                    timed.setdefault(name, []).append(seconds(run))
     return {f"{name}_s": statistics.median(values[1:]) for name, values in timed.items()}
 
 

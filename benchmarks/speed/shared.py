@@ -4,6 +4,7 @@ accelerate launch --multi_gpu --num_processes 2 -m benchmarks.speed.shared 512
 """
 
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -26,6 +27,9 @@ def main() -> None:
     train = cohort(cases, subject.size)
     result = fit_subject(subject, pipeline, train, "lean", "disk", 3, Path(folder))
     note = result.replay
+    processes.wait()
+    if processes.main:
+        shutil.rmtree(folder)
     if processes.main and note is not None:
         row = {
             "host": "unet",

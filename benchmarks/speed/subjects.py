@@ -86,9 +86,9 @@ SUBJECTS: Mapping[str, Subject] = {
 
 
 def cohort(cases: int, size: int, split: str = "train") -> Cohort:
-    """Return so many cases: JPEG images of noise with a square, shared by many names.
+    """Return so many cases: smooth JPEG images with a square, some pictures under many names.
 
-    Decoding an image costs what it costs of a real one; storing it does not.
+    An image is decoded each time that it is read, as one on disk would be.
     """
     draw = np.random.default_rng(0)
     pictures = [_picture(draw, size) for _ in range(min(_PICTURES, cases))]
@@ -104,11 +104,12 @@ def cohort(cases: int, size: int, split: str = "train") -> Cohort:
 
 
 def _picture(draw: np.random.Generator, size: int) -> tuple[bytes, bytes]:
-    image = draw.integers(0, 200, (size, size, 3), dtype=np.uint8)
+    coarse = draw.integers(0, 200, (size // 8, size // 8, 3), dtype=np.uint8)
+    image = np.array(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
     mask = np.zeros((size, size), np.uint8)
     top, left = draw.integers(size // 8, size // 2, 2)
     mask[top : top + size // 3, left : left + size // 3] = 1
-    image[mask > 0] += 50
+    image[mask > 0] = image[mask > 0] // 2 + 100
     return _encoded(image, "JPEG"), _encoded(mask, "PNG")
 
 

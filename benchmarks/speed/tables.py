@@ -26,7 +26,7 @@ def whole(content: Mapping[str, Sequence[Row]]) -> str:
     parts = [
         ("Seconds an epoch, medians:", _hosts(content["hosts"])),
         ("More cases (all sites, lean, records on disk):", _growth(content["growth"])),
-        ("More processes, of one thread each:", _processes(content["processes"])),
+        ("Processes and threads, on two cores:", _processes(content["processes"])),
         ("Milliseconds of the parts of a replayed step, each by itself:", _parts(content)),
     ]
     return "\n".join(f"{title}\n\n{table}" for title, table in parts)
@@ -78,10 +78,10 @@ def _growth(rows: Sequence[Row]) -> str:
 
 
 def _processes(rows: Sequence[Row]) -> str:
-    lines = heading(["processes", "cases", "epoch, s", "recording, s"])
+    lines = heading(["processes", "device", "cases", "epoch, s", "recording, s"])
     for row in rows:
         seconds = [f"{row[key]:.3g}" for key in ("replay_s", "record_s")]
-        lines.append(line([row["processes"], row["cases"], *seconds]))
+        lines.append(line([row["processes"], row["device"], row["cases"], *seconds]))
     return "\n".join(lines) + "\n"
 
 

@@ -120,8 +120,14 @@ def test_host_gets_back_the_very_tensors_that_it_had():
     case = next(case for case in CASES if case.name == "monai-unet")
     host = case.build()
     before = [(value.data_ptr(), value.stride()) for value in host.parameters()]
-    with pytest.raises(KeyboardInterrupt), channels_last(host):
-        inside = [value.stride() for value in host.parameters()]
-        raise KeyboardInterrupt
+    inside = []
+
+    def stopped():
+        with channels_last(host):
+            inside.extend(value.stride() for value in host.parameters())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert [(value.data_ptr(), value.stride()) for value in host.parameters()] == before
     assert inside != [stride for _, stride in before]

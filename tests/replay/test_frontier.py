@@ -282,5 +282,42 @@ def test_leaf_of_several_rows_a_case_is_put_together_by_case():
     """Windows of a transformer: rows of all cases stand one behind the other."""
     leaf = Leaf("windows#0/0", (2, 5), torch.float32)
     records = {leaf.name: torch.arange(30.0).reshape(3, 2, 5)}
-    whole = leaf.whole(3, records, ToyHost())
+    whole = leaf.whole(3, records, torch.device("cpu"), 0.0)
     torch.testing.assert_close(whole, torch.arange(30.0).reshape(6, 5), rtol=0, atol=0)
+
+
+class Promptable(ToyHost):
+    """Its prompts are encoded before its image."""
+
+    def __init__(self):
+        super().__init__()
+        self.prompt_encoder = nn.Linear(4, 8)
+
+    def forward(self, images, boxes):
+        said = self.prompt_encoder(boxes)
+        latent = self.encoder(images)[-1] + said[..., None, None]
+        return self.decoder(nn.functional.interpolate(latent, images.shape[-2:]))
+
+
+def test_what_depends_on_prompts_is_not_recorded():
+    inputs = inputs_of(boxes=torch.tensor([[0.0, 1, 5, 6], [2, 2, 9, 9]]))
+    segmentor = wrapped(Promptable(), inputs, [ToyHost.SITE])
+    replay = Replay.of(segmentor, inputs)
+    assert calls_of(replay) == ["encoder"]
+    other = inputs._replace(prompts={"boxes": inputs.prompts["boxes"] + 3})
+    played = replay.predict(other, replay.capture(inputs))
+    expected = segmentor.predict(other.images, **other.prompts)
+    torch.testing.assert_close(played, expected, rtol=0, atol=0)
+
+
+class Compares(ToyHost):
+    """It reads its image after the site only to ask where there is padding."""
+
+    def forward(self, images):
+        return super().forward(images) * (images.sum(1, keepdim=True) != 0)
+
+
+def test_image_that_is_only_compared_counts_as_read():
+    inputs = inputs_of()
+    segmentor = wrapped(Compares(), inputs, [ToyHost.SITE])
+    assert Replay.of(segmentor, inputs).reads_images

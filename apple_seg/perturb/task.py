@@ -1,0 +1,52 @@
+"""What a fit is of, and what makes it the same fit when it is started again."""
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apple_seg.data import Cohort, Groups
+from apple_seg.host import Pipeline, fingerprint
+from apple_seg.perturb.methods import MethodSpec
+from apple_seg.perturb.record import FitSettings
+from apple_seg.replay import ReplayNote, ReplaySettings
+
+
+@dataclass(frozen=True, eq=False)
+class FitTask:
+    """What `fit` was given."""
+
+    pipeline: Pipeline
+    train: Cohort
+    validation: Cohort
+    groups: Groups
+    method: MethodSpec
+    settings: FitSettings
+    replay: ReplaySettings
+    folder: Path | None
+    progress: bool
+
+    def identity(self, note: ReplayNote) -> dict[str, Any]:
+        """Return what makes another fit another one, as plain values."""
+        return {
+            "host": fingerprint(self.pipeline.segmentor.host),
+            "sites": [str(site) for site in self.pipeline.segmentor.sites],
+            "preprocessing": self.pipeline.spec.identity(),
+            "train cases": [self.train.digest(), self.train.stamp()],
+            "validation cases": [self.validation.digest(), self.validation.stamp()],
+            "groups": asdict(self.groups),
+            "method": asdict(self.method),
+            "settings": asdict(self.settings),
+            "replay": note.used,
+            "precision": self.replay.precision,
+            "versions": [version("apple-seg"), torch.__version__],
+        }
+
+    def answer(self) -> list[float]:
+        """Return what the host makes of one case, in numbers: its weights do not tell its code."""
+        inputs = self.pipeline.inputs([self.train[0]])
+        with self.pipeline.segmentor.disabled():
+            logits = self.pipeline.segmentor.predict(inputs.images, **inputs.prompts).double()
+        return [float(logits.mean()), float(logits.std()), float(logits.amax())]
