@@ -68,4 +68,4 @@ class _MeanAndDeviation(torch.autograd.Function):
         of_mean, of_deviation = gradient.view(len(gradient), 2, *deviation.shape[1:]).unbind(1)
         cells = latent[0, 0].numel()
         slope = of_deviation / (cells * deviation)
-        return torch.addcmul(of_mean / cells - mean * slope, latent, slope)
+        return torch.addcmul(of_mean / cells, latent - mean, slope)
