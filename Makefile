@@ -12,7 +12,7 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto
 
 # Writes the tables of README.md and benchmarks/README.md from the committed results.
 readme: .venv/ready

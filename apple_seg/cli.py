@@ -115,12 +115,21 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
     """
     from apple_seg.workflow import fit_experiment
 
-    written = fit_experiment(_read(experiment, set_), progress=not quiet)
+    loaded = _read(experiment, set_)
+    written = fit_experiment(loaded, progress=not quiet)
     console.print(_fit_table(written.result))
     if written.result.selected.epoch == 0:
         console.print(
             "[bold]The identity was chosen[/]: no epoch was better for the worst group "
             "without costing another more than the margin. The file changes nothing."
+        )
+    note = written.result.replay
+    if note.used and loaded.replay.store != "memory":
+        where = loaded.replay.folder or loaded.output / "replay"
+        console.print(
+            f"The records in {where} ({note.store_bytes / 1e6:,.0f} MB) stay for the next fit; "
+            "delete them when you have no use for them.",
+            soft_wrap=True,
         )
     _list_files(written.files)
 

@@ -1,15 +1,16 @@
 """What a step gets and how the host is run on it: from images, or from records."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from apple_seg.data import Case, Cohort, viewed
 from apple_seg.errors import CaseError
@@ -24,7 +25,22 @@ from apple_seg.host import (
     to_grid,
 )
 from apple_seg.perturb.sampling import Draw
-from apple_seg.replay import INSIDE, MASKS, PROMPTS, Opened, Plan, Records, Store, masks_of, stacked
+from apple_seg.perturb.task import FitTask
+from apple_seg.processes import Processes
+from apple_seg.replay import (
+    INSIDE,
+    MASKS,
+    PROMPTS,
+    Opened,
+    Order,
+    Plan,
+    Records,
+    ReplayNote,
+    Store,
+    masks_of,
+    open_replay,
+    stacked,
+)
 
 
 class TrainBatch(NamedTuple):
@@ -177,6 +193,39 @@ def stream(
             yield future.result()
 
 
-def threads() -> ThreadPoolExecutor:
-    """Return the threads that read images."""
-    return ThreadPoolExecutor(os.cpu_count())
+@contextmanager
+def open_feed(
+    task: FitTask,
+    perturbers: Sequence[nn.Module],
+    processes: Processes,
+    say: Callable[[str], None],
+) -> Iterator[tuple[Feed, ReplayNote]]:
+    """Yield where the batches of a fit come from: records where that is right and pays."""
+    beside = None if task.folder is None else task.folder / "replay"
+    order = Order(
+        pipeline=task.pipeline,
+        train=task.train,
+        validation=task.validation,
+        perturbers=perturbers,
+        epochs=task.settings.epochs,
+        settings=task.replay,
+        views=task.settings.views,
+        draws=task.settings.prompts,
+        folder=task.replay.folder or beside,
+        processes=processes,
+        progress=task.progress,
+        say=say,
+    )
+    codes = task.groups.codes(task.train.table)
+    with open_replay(order) as opened, ThreadPoolExecutor(os.cpu_count()) as pool:
+        note = opened.note if isinstance(opened, Opened) else opened
+        say(f"replay is {'on' if note.used else 'off'}: {note.why}")
+        if isinstance(opened, Opened):
+            yield RecordFeed.of(opened, task.validation, codes), note
+        else:
+            settings = task.settings
+            views, prompts = settings.views, settings.prompts
+            yield (
+                ImageFeed(task.pipeline, task.train, task.validation, codes, views, prompts, pool),
+                note,
+            )

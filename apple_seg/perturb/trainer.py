@@ -4,7 +4,6 @@ import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from apple_seg.errors import FitError
 from apple_seg.files import plain, to_json_line
 from apple_seg.host import Pipeline, channels_last
 from apple_seg.perturb.acceleration import accelerated
-from apple_seg.perturb.feeds import Feed, ImageFeed, RecordFeed, stream, threads
+from apple_seg.perturb.feeds import Feed, open_feed, stream
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
 from apple_seg.perturb.preflight import check_fit, count_groups
 from apple_seg.perturb.progress import Progress, Resumed, Weights
@@ -30,7 +29,7 @@ from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import validate
 from apple_seg.processes import Processes
-from apple_seg.replay import Opened, Order, ReplayNote, ReplaySettings, open_replay
+from apple_seg.replay import ReplayNote, ReplaySettings
 
 
 def fit(
@@ -122,10 +121,8 @@ class _Fit:
     def run(self) -> FitResult:
         """Train, select, install."""
         recipe = self._new_recipe()
-        with self._opened(recipe) as opened, threads() as pool:
-            note = opened if isinstance(opened, ReplayNote) else opened.note
-            self._say(f"replay is {'on' if note.used else 'off'}: {note.why}")
-            self._train(recipe, self._feed(opened, pool), note)
+        with open_feed(self.task, recipe.perturbers, self.processes, self._say) as (feed, note):
+            self._train(recipe, feed, note)
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
             perturber.load_state_dict(state)
             perturber.requires_grad_(False).eval()
@@ -147,41 +144,6 @@ class _Fit:
         recipe.objective.to(self.device)
         self.segmentor.install(recipe.perturbers)
         return recipe
-
-    def _opened(self, recipe: Recipe) -> AbstractContextManager[Opened | ReplayNote]:
-        task = self.task
-        beside = None if task.folder is None else task.folder / "replay"
-        order = Order(
-            pipeline=task.pipeline,
-            train=task.train,
-            validation=task.validation,
-            perturbers=recipe.perturbers,
-            epochs=self.settings.epochs,
-            settings=task.replay,
-            views=self.settings.views,
-            draws=self.settings.prompts,
-            folder=task.replay.folder or beside,
-            processes=self.processes,
-            progress=task.progress,
-            say=self._say,
-        )
-        return open_replay(order)
-
-    def _feed(self, opened: Opened | ReplayNote, pool: Any) -> Feed:
-        task = self.task
-        codes = task.groups.codes(task.train.table)
-        if isinstance(opened, Opened):
-            return RecordFeed.of(opened, task.validation, codes)
-        settings = self.settings
-        return ImageFeed(
-            task.pipeline,
-            task.train,
-            task.validation,
-            codes,
-            settings.views,
-            settings.prompts,
-            pool,
-        )
 
     @cached_property
     def sampler(self) -> Sampler:
