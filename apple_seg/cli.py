@@ -124,8 +124,8 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
             "without costing another more than the margin. The file changes nothing."
         )
     note = written.result.replay
-    if note.used and loaded.replay.store != "memory":
-        where = loaded.replay.folder or loaded.output / "replay"
+    where = loaded.replay.folder or loaded.output / "replay"
+    if note.used and where.is_dir():
         console.print(
             f"The records in {where} ({note.store_bytes / 1e6:,.0f} MB) stay for the next fit; "
             "delete them when you have no use for them.",

@@ -26,14 +26,14 @@ def accelerated(settings: FitSettings, device: torch.device, folder: Path | None
         ConfigError: accelerate knows no such tracker, or the device no such precision.
     """
     try:
-        from accelerate.state import AcceleratorState, PartialState
+        from accelerate.state import AcceleratorState, GradientState, PartialState
     except ModuleNotFoundError as missing:
         raise MissingExtraError(
             f"a fit needs {missing.name}: pip install 'apple-seg[workbench]'"
         ) from missing
     if settings.mixed_precision == "fp16" and device.type == "cpu":
         raise ConfigError('[fit] mixed_precision = "fp16" needs a GPU; a CPU has "bf16"')
-    states = [AcceleratorState] if started() > 1 else [AcceleratorState, PartialState]
+    states = [AcceleratorState, GradientState, *([] if started() > 1 else [PartialState])]
     before = [dict(state._shared_state) for state in states]
     for state in states:
         state._shared_state.clear()
@@ -42,17 +42,19 @@ def accelerated(settings: FitSettings, device: torch.device, folder: Path | None
         accelerator = _start(settings, device, folder)
         yield accelerator
     finally:
-        # Not `end_training`: it also ends the process group, which is the caller's.
-        for tracker in accelerator.trackers if accelerator is not None else ():
-            tracker.finish()
-        for state, content in zip(states, before, strict=True):
-            state._shared_state.clear()
-            state._shared_state.update(content)
+        try:
+            # Not `end_training`: it also ends the process group, which is the caller's.
+            for tracker in accelerator.trackers if accelerator is not None else ():
+                tracker.finish()
+        finally:
+            for state, content in zip(states, before, strict=True):
+                state._shared_state.clear()
+                state._shared_state.update(content)
 
 
 def _start(settings: FitSettings, device: torch.device, folder: Path | None) -> Any:
     from accelerate import Accelerator
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
     wanted = list(settings.trackers)
     patience = [InitProcessGroupKwargs(timeout=PATIENCE)] if started() > 1 else []
@@ -62,6 +64,7 @@ def _start(settings: FitSettings, device: torch.device, folder: Path | None) -> 
             mixed_precision=settings.mixed_precision,
             log_with=wanted or None,
             project_dir=folder,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # it is ours
             kwargs_handlers=patience,
         )
     except ValueError as error:

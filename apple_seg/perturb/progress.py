@@ -93,7 +93,7 @@ class Progress:
     ) -> "Resumed | str":
         """Return the fit in `folder`, or why there is none to go on with ("" where none is).
 
-        A checkpoint of another fit is renamed, not lost.
+        A checkpoint of another fit is renamed; the last one is kept so.
         """
         path = folder / CHECKPOINT
         if not path.is_file():

@@ -1,6 +1,7 @@
 """What a fit is of, and what makes it the same fit when it is started again."""
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ class FitTask:
             "versions": [version("apple-seg"), torch.__version__],
         }
 
+    @cached_property
     def answer(self) -> list[float]:
-        """Return what the host makes of one case, in numbers: its weights do not tell its code."""
+        """What the host makes of one case, in numbers: its weights do not tell its code."""
         inputs = self.pipeline.inputs([self.train[0]])
         with self.pipeline.segmentor.disabled():
             logits = self.pipeline.segmentor.predict(inputs.images, **inputs.prompts).double()

@@ -92,7 +92,7 @@ def fit(
         with (
             torch.random.fork_rng([device] if device.type == "cuda" else []),
             accelerated(task.settings, device, task.folder) as accelerator,
-            channels_last(pipeline.segmentor.host),
+            channels_last(pipeline.segmentor.host, lambda: task.answer),
         ):
             return _Fit(task, accelerator, device).run()
     except BaseException:
@@ -175,7 +175,7 @@ class _Fit:
 
     def _begin(self, stepper: Stepper, identity: Mapping[str, Any], feed: Feed) -> None:
         """Go on where a killed fit ended, or start with the identity."""
-        folder, answer = self.task.folder, self.task.answer()
+        folder, answer = self.task.folder, self.task.answer
         if len({to_json_line(one) for one in self.processes.gather(identity)}) > 1:
             raise FitError("the processes were given different hosts, cases or settings")
         found = self.processes.from_main(

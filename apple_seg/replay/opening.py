@@ -113,6 +113,7 @@ def _try(order: Order, stack: ExitStack) -> Opened | ReplayNote:
     try:
         return _opened(order, stack, start)
     except ReplayError as error:
+        stack.close()
         if order.settings.store != "auto":
             raise
         return ReplayNote(False, str(error), seconds=time.perf_counter() - start)
@@ -120,6 +121,8 @@ def _try(order: Order, stack: ExitStack) -> Opened | ReplayNote:
 
 def _opened(order: Order, stack: ExitStack, start: float) -> Opened:
     replay, per_case = _together(order.processes, lambda: _traced(order))
+    if len({*order.processes.gather(replay.described())}) > 1:
+        raise ReplayError("the processes do not trace this host alike")
     draws = {"validation": 0, "train": max(1, order.draws)}
     views = {"validation": ("as-is",), "train": order.views}
     precision = order.settings.precision
@@ -128,9 +131,7 @@ def _opened(order: Order, stack: ExitStack, start: float) -> Opened:
         for role, cohort in (("validation", order.validation), ("train", order.train))
     }
     size = sum(plan.layout().record_bytes * plan.records for plan in plans.values())
-    stores = _together(order.processes, lambda: _stores(order, plans, size))
-    for store in stores.values():
-        stack.callback(store.close)
+    stores = _together(order.processes, lambda: _stores(order, plans, size, stack))
     recorded = []
     for role, plan in plans.items():
         _announce(order, plan, stores[role], role, per_case)
@@ -187,8 +188,10 @@ def _traced(order: Order) -> tuple[Replay, float]:
     return replay, per_case
 
 
-def _stores(order: Order, plans: Mapping[str, Plan], size: int) -> dict[str, Store]:
-    """Open the store of each cohort.
+def _stores(
+    order: Order, plans: Mapping[str, Plan], size: int, stack: ExitStack
+) -> dict[str, Store]:
+    """Open the store of each cohort, to be closed by the stack.
 
     Raises:
         ConfigError: There is no folder, or several processes are to share memory.
@@ -203,13 +206,16 @@ def _stores(order: Order, plans: Mapping[str, Plan], size: int) -> dict[str, Sto
                 '"disk", and give the fit a folder'
             )
         _check_memory(size, insist=insist)
-        return {role: MemoryStore(plan.layout(), plan.records) for role, plan in plans.items()}
+        made = {role: MemoryStore(plan.layout(), plan.records) for role, plan in plans.items()}
+        for store in made.values():
+            stack.callback(store.close)
+        return {**made}
     if folder is None:
         raise ConfigError('[replay] store = "disk" needs a folder for results')
-    return {role: _on_disk(order, plan, folder / role, role) for role, plan in plans.items()}
+    return {role: _on_disk(order, plan, folder / role, stack) for role, plan in plans.items()}
 
 
-def _on_disk(order: Order, plan: Plan, folder: Path, role: str) -> Store:
+def _on_disk(order: Order, plan: Plan, folder: Path, stack: ExitStack) -> Store:
     """Open a store; the main process first, which may have to clear it."""
     processes = order.processes
 
@@ -221,12 +227,13 @@ def _on_disk(order: Order, plan: Plan, folder: Path, role: str) -> Store:
             identity=plan.identity(),
             writer=processes.rank,
             progress=order.progress and processes.main,
-            description=f"checking records of {role}",
+            description=f"checking records of {folder.name}",
         )
 
     store = opened() if processes.main else None
     processes.wait()
     store = opened() if store is None else store
+    stack.callback(store.close)
     processes.wait()  # nobody records before all have seen what is there
     return store
 
@@ -266,7 +273,7 @@ def _recorded(order: Order, plan: Plan, store: Store, role: str) -> tuple[Deviat
         if missing := len(store.missing()):
             raise StoreError(f"{missing} records of {role} are not there after recording")
         taken = time.perf_counter() - start
-        found, targets = _checked(plan, store, order.perturbers)
+        found, targets = _together(processes, lambda: _checked(plan, store, order.perturbers))
         sound = found.within(plan.tolerance) and targets
         if all(processes.gather(sound)):
             return found, taken
@@ -288,6 +295,7 @@ def _fill(order: Order, plan: Plan, store: Store, role: str) -> None:
     quiet = not (order.progress and order.processes.main)
     share = due[order.processes.rank :: order.processes.count]
     fill(plan, store, share, progress=not quiet, description=f"recording {role}")
+    store.reload()  # what is written reaches the others' eyes before they look
 
 
 def _checked(plan: Plan, store: Store, perturbers: Sequence[nn.Module]) -> tuple[Deviation, bool]:

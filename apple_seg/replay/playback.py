@@ -83,6 +83,11 @@ class Replay:
         weights = next(self.segmentor.host.parameters())
         return (*chosen, Leaf(IMAGES, (1, self.channels, *self.grid), weights.dtype))
 
+    def described(self) -> tuple[Any, ...]:
+        """Return what is recorded and what is read, to be compared with another trace."""
+        kinds = [(leaf.name, leaf.kind) for output in self.outputs for leaf in output.leaves]
+        return self.reads_images, *kinds
+
     def capture(self, inputs: Inputs) -> dict[str, Tensor]:
         """Run the host up to the end of its frontier; return the records (N, rows, *rest).
 
@@ -162,8 +167,8 @@ class Replay:
             expected = self.segment(inputs, fresh)
 
             def same(trial: Self) -> bool:
-                # Two fillings: a host may compare what it reads, and no comparison holds of NaN.
-                for filling in (0.0, torch.nan):
+                # Several: a host may compare what it reads, and no comparison holds of NaN.
+                for filling in (0.0, 1e4, -1e4, torch.nan):
                     fresh = {name: value.clone() for name, value in records.items()}
                     try:
                         found = replace(trial, unread=filling).segment(inputs, fresh)

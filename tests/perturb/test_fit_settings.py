@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from apple_seg.errors import ConfigError
+from apple_seg.errors import ConfigError, FitError
 from apple_seg.host import channels_last, wrap
 from apple_seg.perturb import FitSettings, MethodSpec
 from cohorts import toy_cohort
@@ -131,3 +131,45 @@ def test_host_gets_back_the_very_tensors_that_it_had():
         stopped()
     assert [(value.data_ptr(), value.stride()) for value in host.parameters()] == before
     assert inside != [stride for _, stride in before]
+
+
+def test_layout_that_the_host_does_not_bear_is_given_up():
+    class Views(ToyHost):
+        def forward(self, images):
+            hidden = self.decoder(nn.functional.interpolate(self.encoder(images)[-1], 16))
+            return hidden.view(-1).view(hidden.shape) * self.encoder.conv.weight.view(-1).sum()
+
+    host = Views()
+    images = torch.rand(2, 3, 16, 16)
+    with channels_last(host), pytest.raises(RuntimeError, match="view"):
+        host(images)
+    expected = host(images)
+    with channels_last(host, lambda: host(images)):
+        torch.testing.assert_close(host(images), expected, rtol=0, atol=0)
+
+
+def test_what_a_callers_own_accelerator_remembers_does_not_stop_a_fit():
+    from accelerate.state import GradientState
+
+    state = GradientState()
+    state._set_sync_gradients(False)  # as inside `accumulate()`: its optimisers take no step
+    try:
+        result, weights = fit_toy(None, store="off", settings=ONE)
+        assert weights[0]["last.weight"].abs().sum() > 0
+        assert result.losses[0]["segmentation"] > 0
+        assert GradientState().sync_gradients is False
+    finally:
+        GradientState._reset_state()
+
+
+def test_failed_fit_leaves_nothing_of_accelerate_behind():
+    from accelerate.state import AcceleratorState
+
+    mixed = dataclasses.replace(ONE, mixed_precision="bf16")
+    with pytest.raises(ConfigError, match='fp16" needs a GPU'):
+        fit_toy(None, store="off", settings=dataclasses.replace(ONE, mixed_precision="fp16"))
+    broken = dataclasses.replace(mixed, learning_rate=1e30)
+    with pytest.raises(FitError, match="the loss is not finite"):
+        fit_toy(None, store="off", settings=broken)
+    assert not AcceleratorState._shared_state
+    fit_toy(None, store="off", settings=ONE)
