@@ -68,4 +68,6 @@ class _MeanAndDeviation(torch.autograd.Function):
         of_mean, of_deviation = gradient.view(len(gradient), 2, *deviation.shape[1:]).unbind(1)
         cells = latent[0, 0].numel()
         slope = of_deviation / (cells * deviation)
-        return torch.addcmul(of_mean / cells, latent - mean, slope)
+        # In place: taking memory for another tensor of this size costs more than the arithmetic.
+        centred: Tensor = latent - mean
+        return centred.mul_(slope).add_(of_mean / cells)

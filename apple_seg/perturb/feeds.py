@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -129,6 +129,10 @@ class RecordFeed:
     places: Mapping[str, int]
     """Case to its record in the validation store."""
 
+    room: dict[str, Tensor] = field(default_factory=dict)
+    """What the last batch was read into, to be filled anew on a CPU: there a batch is done with
+    when the next is asked for."""
+
     @classmethod
     def of(cls, opened: Opened, validation: Cohort, codes: NDArray[np.int64]) -> "RecordFeed":
         """Feed from what was recorded."""
@@ -143,11 +147,15 @@ class RecordFeed:
     def fetch(self, draws: Sequence[Draw]) -> TrainBatch:
         """Read records, masks, prompts and groups."""
         plan, store = self._train
-        records = store.read([draw.place * len(plan.views) + draw.view for draw in draws])
+        rows = [draw.place * len(plan.views) + draw.view for draw in draws]
+        fits = {len(value) for value in self.room.values()} == {len(rows)}
+        records = store.read(rows, into=self.room if fits else None)
+        if not next(self.pipeline.segmentor.host.parameters()).is_cuda:
+            self.room.update(records)
         which = torch.tensor([draw.prompt for draw in draws])
-        rows = torch.arange(len(draws))
+        order = torch.arange(len(draws))
         prompts = {
-            name.removeprefix(PROMPTS): records.pop(name)[rows, which]
+            name.removeprefix(PROMPTS): records.pop(name)[order, which]
             for name in list(records)
             if name.startswith(PROMPTS)
         }

@@ -154,11 +154,13 @@ class DiskStore:
                 raise StoreError(self._refused(error)) from error
             self._there[index] = True
 
-    def read(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def read(
+        self, indices: Sequence[int], into: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Return these records; see `Store`. Each byte is copied once."""
         self._check_open()
         check_there(self._there, indices)
-        found = self.layout.empty(len(indices))
+        found = self.layout.empty(len(indices)) if into is None else dict(into)
         rows = [(as_rows(found[name]), start) for name, start in self.layout.offsets.items()]
         for place, index in enumerate(indices):
             content = self._shards.view(index)

@@ -42,8 +42,15 @@ class Store(Protocol):
             StoreError: They cannot be kept.
         """
 
-    def read(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def read(
+        self, indices: Sequence[int], into: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Return every stream of these records as (n, *shape): new tensors on the CPU, in order.
+
+        Args:
+            indices: Which n records.
+            into: What an earlier call for n records returned, to be filled anew: taking fresh
+                memory from the system costs more than reading does.
 
         Raises:
             IndexError: A record is out of range.
@@ -94,11 +101,13 @@ class MemoryStore:
             self._rows[name][places] = as_rows(tensor)
         self._there[places] = True
 
-    def read(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def read(
+        self, indices: Sequence[int], into: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Return these records; see `Store`."""
         check_there(self._there, indices)
         places = np.array(indices, dtype=np.int64)
-        found = self.layout.empty(len(indices))
+        found = self.layout.empty(len(indices)) if into is None else dict(into)
         for name, tensor in found.items():
             # Any mode but "raise" spares a second copy; the range is checked above.
             self._rows[name].take(places, axis=0, out=as_rows(tensor), mode="clip")
