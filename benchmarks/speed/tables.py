@@ -11,7 +11,7 @@ def brief(content: Mapping[str, Sequence[Row]]) -> str:
     """Return what the README shows: ratios, a row a host, sites and perturber."""
     header = ["host", "sites", "perturber", "device", "plain loop", "fine-tuning", "without replay"]
     lines = heading([*header, "step / limit", "recording, in plain epochs"])
-    for row in content["hosts"]:
+    for row in _sorted(content["hosts"]):
         replay = row["replay_s"]
         ratios = [row[key] / replay for key in ("plain_loop_s", "finetune_s", "fit_s")]
         cells = [row["host"], row["sites"], row["perturber"], row["device"]]
@@ -36,7 +36,7 @@ def quality(content: Mapping[str, Any]) -> str:
     """Return what validation said of each perturber, over seeds."""
     labels = list(content["rows"][0]["by_group"][0])
     header = ["perturber", "parameters / host", "seeds", "host", "best epoch", *labels]
-    lines = heading([*header, "s an epoch"])
+    lines = heading(header)
     for name in dict.fromkeys(row["perturber"] for row in content["rows"]):
         rows = [row for row in content["rows"] if row["perturber"] == name]
         best = [max(range(len(row["overall"])), key=row["overall"].__getitem__) for row in rows]
@@ -47,8 +47,7 @@ def quality(content: Mapping[str, Any]) -> str:
         cells += [
             _spread([row["by_group"][epoch][label] for row, epoch in pairs]) for label in labels
         ]
-        seconds = statistics.median(second for row in rows for second in row["training_seconds"])
-        lines.append(line([*cells, f"{seconds:.3g}"]))
+        lines.append(line(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -57,7 +56,7 @@ def _hosts(rows: Sequence[Row]) -> str:
     header = ["host", "sites", "perturber", "device", "cases", "plain loop", "fine-tuning"]
     header += ["fit", "fit, replay", "limit", "limit, bare", "recording", "store, MB"]
     lines = heading([*header, "perturber / host"])
-    for row in rows:
+    for row in _sorted(rows):
         cells = [row["host"], row["sites"], row["perturber"], row["device"], row["cases"]]
         cells += [f"{row[key]:.3g}" for key in (*keys, "record_s", "store_mb")]
         share = row["perturber_parameters"] / row["host_parameters"]
@@ -94,6 +93,10 @@ def _parts(content: Mapping[str, Sequence[Row]]) -> str:
         cells += [f"{1e3 * part:.3g}" for part in parts]
         lines.append(line([*cells, f"{row['reading_s'] / sum(parts):.1%}"]))
     return "\n".join(lines) + "\n"
+
+
+def _sorted(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: [row[key] for key in ("host", "sites", "perturber")])
 
 
 def _spread(values: Sequence[float]) -> str:
