@@ -58,7 +58,7 @@ class Stepper:
         terms = self.recipe.objective(outcome)
         loss: Tensor = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            named = {name: float(value) for name, value in terms.items()}
+            named = {name: float(value.detach()) for name, value in terms.items()}
             raise FitError(f"the loss is not finite: {named}; lower [fit] learning_rate")
         if not self.proved:
             self._check_gradients(outcome.logits)
