@@ -1,8 +1,7 @@
-"""Scores of classes to a table of cases, and two such tables to pairs."""
+"""Scores of classes to a table of cases, and what the groups consist of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 
 from apple_seg.data import UNKNOWN, Groups
 from apple_seg.errors import CaseError
-from apple_seg.measure import METRICS
 
 SIZES = ("truth_size", "predicted_size")
 UNKNOWN_LABEL = "unknown"
@@ -38,19 +36,12 @@ class Counts:
     """The truth is empty and the prediction is not."""
 
 
-class Paired(NamedTuple):
-    """Scores of the same cases and classes in the same order."""
-
-    host: pd.DataFrame
-    perturbed: pd.DataFrame
-
-
 def per_case(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Return a row a case: each metric's mean over the classes that have one, sizes summed."""
     grouped = scores.groupby("case", sort=False)
     table = grouped[["cluster"]].first()
     for name in SIZES:
-        table[name] = grouped[name].sum()
+        table[name] = grouped[name].sum(min_count=1)  # unknown stays unknown
     for name in metrics:
         table[name] = grouped[name].mean()
     return table.reset_index()
@@ -66,45 +57,9 @@ def group_codes(scores: pd.DataFrame, table: pd.DataFrame, groups: Groups) -> ND
     known = pd.Index(table["case"])
     if known.has_duplicates:
         raise CaseError(f"{known[known.duplicated()][0]}: stands twice in the table of cases")
-    _same(cases, known, "scores", "table of cases")
+    same_cases(cases, known, "scores", "table of cases")
     codes = pd.Series(groups.codes(table), index=known)
     return np.asarray(codes.loc[cases], dtype=np.int64)
-
-
-def align(host: pd.DataFrame, perturbed: pd.DataFrame) -> pd.DataFrame:
-    """Return the perturbed host's scores in the order of the host's.
-
-    Raises:
-        CaseError: The tables do not hold the same cases, classes and true masks.
-    """
-    key = ["case", "class"]
-    left, right = host.set_index(key), perturbed.set_index(key)
-    for name, table in (("host", left), ("perturbed", right)):
-        if table.index.has_duplicates:
-            raise CaseError(f"{table.index[table.index.duplicated()][0]}: twice among the {name}'s")
-    _same(left.index, right.index, "host's scores", "perturbed host's scores")
-    right = right.loc[left.index]
-    if (other := left["truth_size"] != right["truth_size"]).any():
-        raise CaseError(f"{left.index[other][0]}: the two tables were scored against other masks")
-    return right.reset_index()[perturbed.columns.to_list()]
-
-
-def pair(host: pd.DataFrame, perturbed: pd.DataFrame, metrics: Sequence[str]) -> Paired:
-    """Make two aligned tables comparable, score by score.
-
-    Where only one of the two left an empty mask empty, its overlap counts as 1 in the pair: a
-    perturber that adds (or takes away) false positives has changed that case. Other scores
-    that only one has, such as distances, are dropped from both.
-    """
-    left, right = host.reset_index(drop=True), perturbed.reset_index(drop=True)
-    for name in metrics:
-        if METRICS[name].overlap:
-            for one, other in ((left, right), (right, left)):
-                empty = (one["truth_size"] == 0) & (one["predicted_size"] == 0)
-                one.loc[empty & one[name].isna() & other[name].notna(), name] = 1.0
-        lacking = left[name].isna() | right[name].isna()
-        left.loc[lacking, name] = right.loc[lacking, name] = np.nan
-    return Paired(left, right)
 
 
 def count(
@@ -140,7 +95,7 @@ def _count(scores: pd.DataFrame, cases: pd.DataFrame, metric: str) -> Counts:
     )
 
 
-def _same(left: pd.Index, right: pd.Index, left_name: str, right_name: str) -> None:
+def same_cases(left: pd.Index, right: pd.Index, left_name: str, right_name: str) -> None:
     """Raise an error that names what only one side has."""
     only_left, only_right = left.difference(right), right.difference(left)
     if len(only_left) or len(only_right):

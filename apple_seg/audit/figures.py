@@ -1,6 +1,6 @@
 """One metric, overall and by group: fairlearn's words, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apple_seg.audit.bootstrap import resample_means, with_bootstrap
-from apple_seg.audit.intervals import Estimate, Floats, contrast, sum_clusters
+from apple_seg.audit.intervals import Estimate, Floats, contrast, sum_clusters, with_runs
 
 
 class Design(NamedTuple):
@@ -94,6 +94,28 @@ def estimate_difference(values: Floats, design: Design, *, better: str, worse: s
     unit = np.eye(len(design.labels))
     weights = unit[design.labels.index(better)] - unit[design.labels.index(worse)]
     return _Means(values, design.codes, design, len(design.labels)).estimate(weights)
+
+
+def across_runs(mean: Disaggregated, runs: Sequence[Disaggregated]) -> Disaggregated:
+    """Add to figures that are averaged over training runs what another training would change.
+
+    Args:
+        mean: Of each case's mean over the runs: its standard errors are those of the patients.
+        runs: Of each run alone.
+    """
+    if len(runs) < 2:
+        return mean
+    return Disaggregated(
+        overall=with_runs(mean.overall, [one.overall.value for one in runs]),
+        by_group={
+            label: with_runs(found, [one.by_group[label].value for one in runs])
+            for label, found in mean.by_group.items()
+        },
+        difference={
+            label: with_runs(found, [one.difference[label].value for one in runs])
+            for label, found in mean.difference.items()
+        },
+    )
 
 
 class _Means:

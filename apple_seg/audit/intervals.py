@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from scipy.stats import t as student
 
 POWER = 0.8
@@ -60,9 +61,7 @@ class Estimate:
 
     def at(self, confidence: float) -> "Estimate":
         """Return the same estimate at another confidence, without its bootstrap."""
-        return _estimate(
-            self.value, self.se, self.df, confidence, n=(self.n_cases, self.n_clusters)
-        )
+        return estimate(self.value, self.se, self.df, confidence, n=(self.n_cases, self.n_clusters))
 
 
 _ROUNDING = 1e-12
@@ -136,9 +135,9 @@ def contrast(sums: ClusterSums, weights: Sequence[float], *, confidence: float) 
     mine = used[sums.group]
     cluster, group, size = sums.cluster[mine], sums.group[mine], sums.size[mine]
     n = (int(sums.counts[used].sum()), len(np.unique(cluster)))
-    value = float(c[used] @ sums.means[used])
-    if (sums.clusters_by_group[used] < 2).any():
-        return _estimate(value, float("nan"), float("nan"), confidence, n=n)
+    value = float(c[used] @ sums.means[used]) if used.any() else float("nan")
+    if not used.any() or (sums.clusters_by_group[used] < 2).any():
+        return estimate(value, float("nan"), float("nan"), confidence, n=n)
     cases = sums.counts[group]
     residual = sums.total[mine] - size * sums.means[group]
     # (J,) of A_i X_i M c, equal for all cases of a cell.
@@ -146,17 +145,64 @@ def contrast(sums: ClusterSums, weights: Sequence[float], *, confidence: float) 
     _, place = np.unique(cluster, return_inverse=True)
     variance = float((np.bincount(place, weights=a * residual) ** 2).sum())
     d = np.bincount(place, weights=a**2 * size)
-    b = np.zeros((len(d), len(c)))
-    b[place, group] = a * size / np.sqrt(cases)
-    own = (b**2).sum(axis=1)
+    entries = a * size / np.sqrt(cases)
+    own = np.bincount(place, weights=entries**2)
     trace = d.sum() - own.sum()
-    squared = (d**2).sum() - 2 * (d * own).sum() + ((b.T @ b) ** 2).sum()
-    return _estimate(value, float(np.sqrt(variance)), float(trace**2 / squared), confidence, n=n)
+    squared = (d**2).sum() - 2 * (d * own).sum() + _gram(entries, place, group)
+    return estimate(value, float(np.sqrt(variance)), float(trace**2 / squared), confidence, n=n)
 
 
-def _estimate(
+def _gram(entries: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> float:
+    """Return tr(B'B B'B) of B with these entries."""
+    shape = (int(rows.max()) + 1, int(columns.max()) + 1)
+    if shape[1] > _DENSE:  # strata of a matching: hundreds of columns, nearly all of them empty
+        sparse = csr_array((entries, (rows, columns)), shape=shape)
+        return float((abs(sparse.T @ sparse) ** 2).sum())
+    b = np.zeros(shape)
+    b[rows, columns] = entries
+    return float(((b.T @ b) ** 2).sum())
+
+
+_DENSE = 16
+
+
+def with_runs(mean: Estimate, values: Sequence[float]) -> Estimate:
+    """Widen the interval of a mean over training runs by what another training would change.
+
+    The variance between S runs, divided by S, is added to that between patients, and the degrees
+    of freedom are Satterthwaite's of the sum, S - 1 for the runs' part. The bootstrap, which knows
+    of patients only, is left out.
+
+    Args:
+        mean: Of each case's mean over the runs.
+        values: (S,) the same number of each run, two at least.
+    """
+    between = float(np.var(values, ddof=1)) / len(values)
+    own = mean.se**2
+    weight = own**2 / mean.df + between**2 / (len(values) - 1)
+    # Runs without any spread add nothing, and patients without any leave the runs' own.
+    df = (own + between) ** 2 / weight if weight > 0 else mean.df
+    return estimate(
+        mean.value,
+        float(np.sqrt(own + between)),
+        float(df),
+        mean.confidence,
+        n=(mean.n_cases, mean.n_clusters),
+    )
+
+
+def estimate(
     value: float, se: float, df: float, confidence: float, *, n: tuple[int, int]
 ) -> Estimate:
+    """Return a value with its t interval; a NaN `se` gives none.
+
+    Args:
+        value: The point estimate.
+        se: Its standard error.
+        df: Degrees of freedom of the standard error.
+        confidence: Of the interval, two-sided.
+        n: Cases and clusters.
+    """
     if np.isfinite(se):
         reach = float(student.ppf((1 + confidence) / 2, df)) * se
         detectable = reach + float(student.ppf(POWER, df)) * se

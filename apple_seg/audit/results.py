@@ -8,12 +8,15 @@ from typing import Any
 import pandas as pd
 from rich.console import Console, RenderableType
 
+from apple_seg.audit.adjust import Adjustment
 from apple_seg.audit.cases import Counts
+from apple_seg.audit.curves import Curve
+from apple_seg.audit.dispersion import Dispersion
 from apple_seg.audit.figures import Disaggregated
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import Followed, Judgement
-from apple_seg.files import plain, to_json, write_text
+from apple_seg.files import to_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,18 @@ class Audit:
     policies: Mapping[str, Disaggregated]
     """The metric of the verdict under each policy for empty masks."""
 
+    p_values: Mapping[str, float]
+    """Of the permutation test of each difference; NaN where it was not made."""
+
+    dispersion: Dispersion
+    """How much the groups' true means vary."""
+
+    adjusted: tuple[Adjustment, ...]
+    """The difference among cases alike: for mask size, then for size and declared covariates."""
+
+    curves: Mapping[str, Curve]
+    """The metric of the verdict against numbers of the manifest."""
+
     counts: Mapping[str, Counts]
     """By group, and `unknown`."""
 
@@ -54,7 +69,11 @@ class Audit:
     notes: tuple[str, ...]
     caveats: tuple[str, ...]
     cases: pd.DataFrame = field(repr=False)
-    """A row a case: `case`, `cluster`, `group`, sizes, then the metrics (means over classes)."""
+    """A row a case: `case`, `cluster`, `group`, sizes, then the metrics (means over classes), then
+    covariates and what is drawn against."""
+
+    others: tuple["Audit", ...] = ()
+    """Of the same scores by other attributes."""
 
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
 
@@ -99,7 +118,9 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the cases and pictures as plain values; NaN is None."""
-        return {**_declared(self), **_block(self), "verdict": _verdict(self.difference_verdict)}
+        from apple_seg.audit.plain import audit_dict
+
+        return audit_dict(self)
 
     def to_json(self, path: Path | str | None = None) -> str:
         """Return strict JSON, and write it where a path is given."""
@@ -131,12 +152,18 @@ class Comparison:
 
     host: Audit
     perturbed: Audit
+    runs: int
+    """Training runs (seeds) that the perturbed host's scores are averaged over."""
+
     changes: Mapping[str, Disaggregated]
     """By metric, perturbed minus host, paired; then `predicted_size`."""
 
     change_by_class: Mapping[str, Disaggregated]
     change_policies: Mapping[str, Disaggregated]
     """The change of the verdict's metric under each policy for empty masks."""
+
+    change_curves: Mapping[str, Curve]
+    """The change of the verdict's metric against numbers of the manifest."""
 
     followed: Followed | None
     """The difference that the change is judged by; None where there are no two groups."""
@@ -147,6 +174,9 @@ class Comparison:
     cases: pd.DataFrame = field(repr=False)
     """A row a case: `case`, `cluster`, `group`, `truth_size`, then `host_`, `perturbed_` and
     `change_` of each metric."""
+
+    others: tuple["Comparison", ...] = ()
+    """Of the same scores by other attributes."""
 
     pictures: tuple[Picture, ...] = field(default=(), repr=False)
 
@@ -191,6 +221,18 @@ class Comparison:
         return self.change.group_max
 
     @property
+    def non_inferior(self) -> Mapping[str, bool | None]:
+        """Whether a group cannot have lost as much as the margin; None where that is not known.
+
+        False where it has lost more than the margin, its interval clear of it.
+        """
+        margin = self.settings.margin
+        return {
+            label: True if found.low > -margin else False if found.high < -margin else None
+            for label, found in self.by_group.items()
+        }
+
+    @property
     def worst_group(self) -> str | None:
         """The group with the lowest mean under the host."""
         return self.host.worst_group
@@ -201,28 +243,9 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the cases and pictures as plain values; NaN is None."""
-        change = _figures(self.change) | {
-            "followed": plain(self.followed),
-            "metrics": {name: _figures(one) for name, one in self.changes.items()},
-            "by_class": {name: _figures(one) for name, one in self.change_by_class.items()},
-            "policies": {name: _figures(one) for name, one in self.change_policies.items()},
-        }
-        return {
-            **_declared(self.host),
-            "notes": list(self.notes),
-            "caveats": list(self.caveats),
-            "worst_group": self.worst_group,
-            "host": _block(self.host),
-            "perturbed": _block(self.perturbed),
-            "change": change,
-            "verdict": {
-                **_verdict(self.difference_verdict),
-                "difference_perturbed": str(self.perturbed.difference_verdict.answer),
-                "change": str(self.change_verdict.answer),
-                "change_definition": self.change_verdict.definition,
-                "change_reasons": list(self.change_verdict.reasons),
-            },
-        }
+        from apple_seg.audit.plain import comparison_dict
+
+        return comparison_dict(self)
 
     def to_json(self, path: Path | str | None = None) -> str:
         """Return strict JSON, and write it where a path is given."""
@@ -246,39 +269,6 @@ class Comparison:
         from apple_seg.audit.terminal import comparison_text
 
         return comparison_text(self)
-
-
-def _declared(audit: Audit) -> dict[str, Any]:
-    return {
-        "metric": audit.settings.metric,
-        "attribute": audit.attribute,
-        "reference": audit.reference,
-        "settings": plain(audit.settings),
-        "notes": list(audit.notes),
-        "caveats": list(audit.caveats),
-    }
-
-
-def _block(audit: Audit) -> dict[str, Any]:
-    return _figures(audit.main) | {
-        "metrics": {name: _figures(one) for name, one in audit.figures.items()},
-        "by_class": {name: _figures(one) for name, one in audit.by_class.items()},
-        "policies": {name: _figures(one) for name, one in audit.policies.items()},
-        "counts": plain(audit.counts),
-    }
-
-
-def _figures(figures: Disaggregated) -> dict[str, Any]:
-    extremes = {"group_min": figures.group_min, "group_max": figures.group_max}
-    return {**plain(figures), **plain(extremes), "worst_group": figures.worst_group}
-
-
-def _verdict(judgement: Judgement) -> dict[str, Any]:
-    return {
-        "difference": str(judgement.answer),
-        "difference_definition": judgement.definition,
-        "difference_reasons": list(judgement.reasons),
-    }
 
 
 def _written(text: str, path: Path | str | None) -> str:

@@ -42,6 +42,20 @@ class AuditSettings:
     batch_size: int = 16
     """Cases in memory at once."""
 
+    permutations: int = 2000
+    """Of the test that stands beside the interval of a difference; 0 leaves it out."""
+
+    covariates: tuple[str, ...] = ()
+    """Columns of the manifest that the difference is adjusted for, with the mask's size; the
+    adjustment for size alone is always there."""
+
+    curves: tuple[str, ...] | None = None
+    """Columns of numbers that the metric is drawn against; None takes those that groups cut."""
+
+    gather: str | None = None
+    """Column of the manifest that says which cases are slices of one volume: they are scored as
+    that volume."""
+
     gallery: int = 3
     """Pictures of each kind and group in the report; 0 for none."""
 
@@ -60,11 +74,11 @@ class AuditSettings:
                 f"confidence={self.confidence}, margin={self.margin}, "
                 f"difference_margin={self.difference_margin}"
             )
-        if self.resamples < 0 or self.batch_size < 1 or self.gallery < 0:
+        if min(self.resamples, self.permutations, self.gallery) < 0 or self.batch_size < 1:
             raise ConfigError(
-                "resamples and gallery are 0 at least, batch_size is 1 at least; got "
-                f"resamples={self.resamples}, gallery={self.gallery}, "
-                f"batch_size={self.batch_size}"
+                "resamples, permutations and gallery are 0 at least, batch_size is 1 at least; got "
+                f"resamples={self.resamples}, permutations={self.permutations}, "
+                f"gallery={self.gallery}, batch_size={self.batch_size}"
             )
 
     @property

@@ -8,6 +8,7 @@ of cohorts where nothing is there to be found at most a share of alpha is told o
 - `change` makes claims about the host's worst group, which may be any of A, and about the
   difference followed, which may be any of 2 (A - 1): each is one-sided at alpha / 2 / (3 A - 2),
   so the bound holds for both of the routes to `improved`, however the worst group was found.
+- Where several attributes are audited together, alpha is divided by their number as well.
 - That no other group lost as much as the margin must hold for all of them at once, so it takes no
   correction: one-sided at alpha / 2, the interval that is shown.
 """
@@ -115,16 +116,17 @@ class Followed:
     change: Estimate
 
 
-def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
+def judge_difference(figures: Disaggregated, *, margin: float, attributes: int = 1) -> Judgement:
     """Say whether groups differ.
 
     Args:
         figures: Of the host.
         margin: The difference that these cases should be able to show.
+        attributes: How many are audited together.
     """
     differences = figures.difference
     decisive = {
-        label: found.at(1 - (1 - found.confidence) / _ANSWERS / len(differences))
+        label: found.at(1 - (1 - found.confidence) / _ANSWERS / len(differences) / attributes)
         for label, found in differences.items()
     }
     shown = {label: found for label, found in decisive.items() if found.excludes_zero}
@@ -144,16 +146,20 @@ def judge_difference(figures: Disaggregated, *, margin: float) -> Judgement:
     return Judgement(answer=Difference.NOT_SHOWN, reasons=reasons)
 
 
-def judge_change(change: Disaggregated, followed: Followed | None, *, margin: float) -> Judgement:
+def judge_change(
+    change: Disaggregated, followed: Followed | None, *, margin: float, attributes: int = 1
+) -> Judgement:
     """Say what a perturber did to the same cases.
 
     Args:
         change: Perturbed minus host, paired.
         followed: The host's difference and what became of it; None where there are no two groups.
         margin: What a group may lose at most.
+        attributes: How many are audited together.
     """
     groups = change.by_group
-    claims = {label: found.at(_claim(found, len(groups))) for label, found in groups.items()}
+    level = (len(groups), attributes)
+    claims = {label: found.at(_claim(found, *level)) for label, found in groups.items()}
     harmed = {label: found for label, found in claims.items() if found.high < -margin}
     if harmed:
         return Judgement(answer=Change.HARMED, reasons=_say("change of", harmed))
@@ -164,7 +170,7 @@ def judge_change(change: Disaggregated, followed: Followed | None, *, margin: fl
         return Judgement(
             answer=Change.NOT_ENOUGH, reasons=_say_detectable("change of", blind, margin)
         )
-    gap = followed.change.at(_claim(followed.change, len(groups)))
+    gap = followed.change.at(_claim(followed.change, *level))
     worst, better = claims[followed.worse], claims[followed.better]
     named = {f"{followed.better} minus {followed.worse}": gap}
     fell = gap.excludes_zero and gap.value < 0
@@ -187,9 +193,9 @@ def judge_change(change: Disaggregated, followed: Followed | None, *, margin: fl
     )
 
 
-def _claim(found: Estimate, n_groups: int) -> float:
+def _claim(found: Estimate, n_groups: int, attributes: int) -> float:
     """Return the two-sided confidence of claims that are one-sided at alpha / 2 / (3 A - 2)."""
-    return 1 - 2 * (1 - found.confidence) / _ANSWERS / (3 * n_groups - 2)
+    return 1 - 2 * (1 - found.confidence) / _ANSWERS / (3 * n_groups - 2) / attributes
 
 
 def _say(what: str, named: Mapping[str, Estimate]) -> tuple[str, ...]:

@@ -207,12 +207,12 @@ def test_json_has_the_blocks_that_results_are_read_by():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"metric": "hd95"}, "verdicts are taken on one of dice, nsd"),
-        ({"metric": "iou"}, "no metric 'iou'"),
+        ({"metric": "hd95"}, "verdicts are taken on one of dice, iou, nsd"),
+        ({"metric": "auc"}, "no metric 'auc'"),
         ({"policy": "zero"}, "no policy 'zero'"),
         ({"confidence": 1.0}, "confidence goes from"),
         ({"margin": 0.0}, "margins are positive"),
-        ({"resamples": -1}, "resamples and gallery are 0 at least"),
+        ({"resamples": -1}, "resamples, permutations and gallery are 0"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(wrong, message):
