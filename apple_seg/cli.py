@@ -23,7 +23,8 @@ app = typer.Typer(
     help="Measure and lower a deployed segmentor's Dice gaps between groups, its weights untouched."
     "\n\nOrder of work: [bold]sites[/] (where can it be perturbed?), [bold]audit[/] (is there a "
     "gap?), [bold]fit[/] (train and validation splits only), [bold]compare[/] (the test split, "
-    "once), [bold]attach[/] (in production). [bold]demo[/] does it all on planted images."
+    "once), [bold]gate[/] (may it go on?), [bold]attach[/] (in production). [bold]demo[/] does it "
+    "all on planted images."
     "\n\nExperiment files: benchmarks/experiments/*.toml, and the one that demo writes.",
 )
 console = Console()
@@ -97,10 +98,14 @@ def sites(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False
 
 @app.command()
 def audit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
-    """Audit the host as deployed: is there a difference between the groups?"""
+    """Audit the host as deployed: is there a difference between the groups?
+
+    A file with a table [bold]predictions[/] in place of [bold]host[/] audits masks that were
+    predicted elsewhere; audit-scores audits a table of finished scores.
+    """
     from apple_seg.workflow import audit_experiment
 
-    _print(audit_experiment(_read(experiment, set_), progress=not quiet))
+    _print(audit_experiment(_read_audited(experiment, set_), progress=not quiet))
 
 
 @app.command()
@@ -141,10 +146,51 @@ def compare(
     set_: Overrides = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
-    """Audit host and perturbed host on the same cases of the audit split, and say what changed."""
-    from apple_seg.workflow import compare_experiment
+    """Audit host and perturbed host on the same cases of the audit split, and say what changed.
 
-    _print(compare_experiment(_read(experiment, set_), perturber, progress=not quiet))
+    With a table [bold]predictions[/] in place of [bold]host[/], the masks of both are in files.
+    """
+    from apple_seg.config import StoredExperiment
+    from apple_seg.workflow import compare_experiment, compare_stored
+
+    loaded = _read_audited(experiment, set_)
+    if isinstance(loaded, StoredExperiment):
+        _print(compare_stored(loaded, progress=not quiet))
+    else:
+        _print(compare_experiment(loaded, perturber, progress=not quiet))
+
+
+@app.command()
+def gate(
+    report: Annotated[
+        Path, typer.Argument(help="JSON that audit or compare wrote.", show_default=False)
+    ],
+    max_difference: Annotated[
+        float | None,
+        typer.Option(help="What no reference-minus-group difference may reach.", min=0.0),
+    ] = None,
+    no_group_worse: Annotated[
+        float | None, typer.Option(help="What no group may have lost; of a comparison.", min=0.0)
+    ] = None,
+) -> None:
+    """Let a report pass or not, by its intervals: 0 it holds, 1 it is violated, 2 too few cases.
+
+    Everything that is asked for must hold: an interval must lie inside the limits to pass, and
+    wholly outside (allowing for how many are tested) to fail. Any error ends with status 3.
+
+    apple-seg gate runs/comparison.json --max-difference 0.05 --no-group-worse 0.01
+    """
+    from apple_seg.audit.gate import gate as decide
+    from apple_seg.audit.gate import read_report
+
+    found = decide(
+        read_report(report), max_difference=max_difference, no_group_worse=no_group_worse
+    )
+    answers = {0: "[bold green]pass[/]", 1: "[bold red]fail[/]", 2: "[bold]not enough cases[/]"}
+    console.print(answers[found.code])
+    for line in found.lines:
+        console.print(f"- {line}", soft_wrap=True, highlight=False, markup=False)
+    raise _Decided(found.code)
 
 
 @app.command()
@@ -189,19 +235,33 @@ def attach(
     )
 
 
+class _Decided(Exception):  # noqa: N818 - an answer, not an error
+    """What a gate decided, on its way to the exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
 def main() -> None:
     """Run the command line; errors that we raise on purpose end in one line and status 1.
 
     Of several processes the first prints. An error is printed by the process that has it, and once
-    where all have it; the launcher then ends the others.
+    where all have it; the launcher then ends the others. A gate's statuses 1 and 2 are answers, so
+    that its errors, wrong options among them, end with 3.
     """
     console.quiet = not leads()
+    gated = sys.argv[1:2] == ["gate"]
     try:
         app()
+    except _Decided as answer:
+        sys.exit(answer.status)
+    except SystemExit as ended:
+        sys.exit(3 if gated and ended.code else ended.code)
     except (AppleSegError, OSError) as error:
         if first_to_fail():
             Console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+        sys.exit(3 if gated else 1)
 
 
 def _refuse_several(command: str) -> None:
@@ -221,9 +281,20 @@ def _escape(text: str) -> str:
 def _read(path: Path, overrides: list[str]) -> Any:
     from apple_seg.config import read_experiment
 
-    # A host's factory may lie beside the experiment file, or where the command is run.
-    sys.path[:0] = [str(Path.cwd()), str(path.resolve().parent)]
+    _find_factories(path)
     return read_experiment(path, overrides)
+
+
+def _read_audited(path: Path, overrides: list[str]) -> Any:
+    from apple_seg.config import read_audited
+
+    _find_factories(path)
+    return read_audited(path, overrides)
+
+
+def _find_factories(path: Path) -> None:
+    """Let a host's factory lie beside the experiment file, or where the command is run."""
+    sys.path[:0] = [str(Path.cwd()), str(path.resolve().parent)]
 
 
 def _print(written: Any) -> None:

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from apple_seg.audit import AuditSettings
 from apple_seg.data import Groups, Manifest
@@ -13,6 +13,9 @@ from apple_seg.errors import ConfigError
 from apple_seg.host import HostSpec
 from apple_seg.perturb import FitSettings, MethodSpec
 from apple_seg.replay import ReplaySettings
+
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,45 @@ class Splits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The `[predictions]` table: masks that were predicted elsewhere, in place of a `[host]`.
+
+    A case's file has the path or the name of its true mask or of its image, or is named by a column
+    of the manifest; its values mean what they mean in the true masks.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    host: Path
+    """Folder or zip, relative to the experiment file."""
+
+    perturbed: tuple[Path, ...] = ()
+    """The same of the host that it is compared with: one, or one a training run."""
+
+    column: str | None = None
+    """Of the manifest: the file of each case, relative to the folder or zip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredExperiment:
+    """What a TOML file with `[predictions]` says: an audit that needs no segmentor."""
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    predictions: Predictions
+    cohort: Manifest
+    groups: Groups
+
+    other_groups: tuple[Groups, ...] = ()
+    """Groups by other attributes; verdicts allow for their number."""
+
+    splits: Splits = field(default_factory=Splits)
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    output: Path = Path("runs")
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What one TOML file says."""
 
@@ -44,6 +86,11 @@ class Experiment:
     host: HostSpec
     cohort: Manifest
     groups: Groups
+    """Those that a fit is made for, and that the first verdict is about."""
+
+    other_groups: tuple[Groups, ...] = ()
+    """`[[other_groups]]`, by other attributes: audited beside; verdicts allow for their number."""
+
     splits: Splits = field(default_factory=Splits)
     method: MethodSpec = field(default_factory=MethodSpec)
     fit: FitSettings = field(default_factory=FitSettings)
@@ -71,12 +118,28 @@ def read_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     Raises:
         ConfigError: The file is not there, is no TOML, or says something wrong; all faults at once.
     """
-    path = Path(path)
-    tables = _read(path)
-    for override in overrides:
-        _override(tables, override)
-    _resolve(tables, path.resolve().parent)
+    tables = _tables(Path(path), overrides)
+    if "predictions" in tables and "host" not in tables:
+        raise ConfigError(
+            f"{path} has [predictions] and no [host]: masks in files can be audited and compared, "
+            "and nothing else; this needs the host itself"
+        )
     return parse(tables, str(path))
+
+
+def read_audited(path: Path | str, overrides: Sequence[str] = ()) -> Experiment | StoredExperiment:
+    """Read a file that has a `[host]`, or `[predictions]` that were made elsewhere.
+
+    See `read_experiment`; with both tables the predictions are audited, and the host is not built.
+    """
+    tables = _tables(Path(path), overrides)
+    if "predictions" not in tables:
+        return parse(tables, str(path))
+    kept = {name: value for name, value in tables.items() if name not in _HOSTS_OWN}
+    return _checked(StoredExperiment, kept, str(path))
+
+
+_HOSTS_OWN = ("host", "method", "fit", "replay", "device")
 
 
 def parse(tables: Mapping[str, Any], name: str) -> Experiment:
@@ -85,15 +148,27 @@ def parse(tables: Mapping[str, Any], name: str) -> Experiment:
     Raises:
         ConfigError: A key is unknown or missing, or a value is of the wrong kind.
     """
+    return _checked(Experiment, tables, name)
+
+
+def _checked(kind: type[Read], tables: Mapping[str, Any], name: str) -> Read:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        experiment: Experiment = TypeAdapter(Experiment).validate_python(tables)
+        experiment: Read = TypeAdapter(kind).validate_python(tables)
     except ValidationError as error:
         lines = [_explain(dict(fault)) for fault in error.errors()]
         count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
         raise ConfigError(f"{count} in {name}:\n" + "\n".join(lines)) from error
     return experiment
+
+
+def _tables(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    tables = _read(path)
+    for override in overrides:
+        _override(tables, override)
+    _resolve(tables, path.resolve().parent)
+    return tables
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -129,11 +204,17 @@ def _resolve(tables: dict[str, Any], folder: Path) -> None:
         (tables.get("host"), "checkpoint"),
         (tables.get("cohort"), "root"),
         (tables.get("replay"), "folder"),
+        (tables.get("predictions"), "host"),
         (tables, "output"),
     ]
     for table, key in places:
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = str(folder / _expand(table[key]))
+    predictions = tables.get("predictions")
+    if isinstance(predictions, dict) and "perturbed" in predictions:
+        named = predictions["perturbed"]
+        several = named if isinstance(named, list) else [named]
+        predictions["perturbed"] = [str(folder / _expand(str(each))) for each in several]
     cohort = tables.get("cohort")
     if isinstance(cohort, dict) and isinstance(cohort.get("manifest"), str):
         own = folder / _expand(cohort["manifest"])

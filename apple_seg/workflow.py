@@ -9,14 +9,15 @@ from typing import Any
 from apple_seg.audit import Audit, Comparison
 from apple_seg.audit import audit as run_audit
 from apple_seg.audit import compare as run_comparison
-from apple_seg.config import Experiment
+from apple_seg.config import Experiment, StoredExperiment
 from apple_seg.data import Cohort
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
 from apple_seg.perturb.progress import LOG, discard_checkpoint
-from apple_seg.processes import ONE, Processes, launched
+from apple_seg.measure import stored_masks
+from apple_seg.processes import ONE, Processes, launched, started
 from apple_seg.ship import attach, read_artifact, save
 
 PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
@@ -103,11 +104,15 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     return Written(result, files)
 
 
-def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
+def audit_experiment(
+    experiment: Experiment | StoredExperiment, *, progress: bool = True
+) -> Written:
     """Audit the host as deployed on the audit split; no perturber takes part.
 
     Where a launcher started several processes they share the cases; the main one writes the files.
     """
+    if isinstance(experiment, StoredExperiment):
+        return _audit_stored(experiment, progress=progress)
     experiment, processes = placed(experiment)
     cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
     cases = cohort.split(experiment.splits.audit)
@@ -116,6 +121,7 @@ def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Writte
             pipeline_of(experiment, segmentor, cases).deployed,
             cases,
             experiment.groups,
+            others=experiment.other_groups,
             settings=experiment.audit,
             caveats=caveats(experiment),
             progress=progress,
@@ -124,6 +130,62 @@ def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Writte
     files = _write(result, experiment.output / AUDIT, processes)
     processes.wait()
     return Written(result, files)
+
+
+def _audit_stored(experiment: StoredExperiment, *, progress: bool) -> Written:
+    cases = _stored_cases(experiment)
+    named = experiment.predictions
+    result = run_audit(
+        stored_masks(named.host, cases, column=named.column),
+        cases,
+        experiment.groups,
+        others=experiment.other_groups,
+        settings=experiment.audit,
+        caveats=experiment.caveats,
+        progress=progress,
+    )
+    return Written(result, _write(result, experiment.output / AUDIT, ONE))
+
+
+def compare_stored(experiment: StoredExperiment, *, progress: bool = True) -> Written:
+    """Compare masks of two hosts that were predicted elsewhere.
+
+    Raises:
+        ConfigError: No perturbed host's masks are named.
+    """
+    named = experiment.predictions
+    if not named.perturbed:
+        raise ConfigError(
+            "[predictions] names the masks of the host only; name those that it is compared with "
+            "as `perturbed`, or run `apple-seg audit`"
+        )
+    cases = _stored_cases(experiment)
+    host, *perturbed = (
+        stored_masks(root, cases, column=named.column) for root in (named.host, *named.perturbed)
+    )
+    result = run_comparison(
+        host,
+        perturbed,
+        cases,
+        experiment.groups,
+        others=experiment.other_groups,
+        settings=experiment.audit,
+        caveats=experiment.caveats,
+        progress=progress,
+    )
+    return Written(result, _write(result, experiment.output / COMPARISON, ONE))
+
+
+def _stored_cases(experiment: StoredExperiment) -> Cohort:
+    """Return the cases of the audit split; masks are read once, images where cases are drawn."""
+    if started() > 1:
+        raise ConfigError(
+            f"masks in files are scored in one process, and {started()} were started: run it "
+            "without `accelerate launch` or torchrun"
+        )
+    return annotated(experiment.cohort.read(), [experiment.splits.audit]).split(
+        experiment.splits.audit
+    )
 
 
 def compare_experiment(
@@ -148,6 +210,7 @@ def compare_experiment(
             pipeline,
             cases,
             experiment.groups,
+            others=experiment.other_groups,
             settings=experiment.audit,
             caveats=caveats(experiment),
             progress=progress,
@@ -203,6 +266,15 @@ def checked(
     cohort = processes.from_main(
         lambda: experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
     )
+    return annotated(cohort, splits)
+
+
+def annotated(cohort: Cohort, splits: Sequence[str]) -> Cohort:
+    """Return a cohort after a look that all cases of these splits have masks.
+
+    Raises:
+        CaseError: Some have none.
+    """
     for split in splits:
         table = cohort.split(split).table
         if len(bare := table.index[table["mask"] == ""]):

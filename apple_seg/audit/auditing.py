@@ -10,7 +10,7 @@ from apple_seg.audit.pairs import align
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.data import Cohort, Groups
-from apple_seg.measure import Predict, score
+from apple_seg.measure import Predict, StoredMasks, gathered_table, score
 from apple_seg.processes import ONE, Processes
 
 DEFAULTS = AuditSettings()
@@ -58,7 +58,7 @@ def audit(
 
 def compare(
     host: Predict,
-    perturbed: Predict,
+    perturbed: Predict | Sequence[Predict],
     cohort: Cohort,
     groups: Groups,
     *,
@@ -71,12 +71,14 @@ def compare(
     """Score a host and its perturbed self on the same cases, and say what changed.
 
     The arguments are those of `audit`; each predictor goes through the cohort once, the host's
-    first, and once more through the cases that are pictured.
+    first, and once more through the cases that are pictured. Of several perturbed hosts, one a
+    training run, the first is pictured; see `compare_scores`.
     """
     run = _Scoring(cohort, settings, progress, processes)
     table = run.table([groups, *others])
     before = run.score(host, "scoring the host")
-    after = run.score(perturbed, "scoring the perturbed host")
+    runs = [perturbed] if callable(perturbed) else list(perturbed)
+    after = [run.score(one, "scoring the perturbed host") for one in runs]
     result = compare_scores(
         before, after, table, groups, others=others, settings=settings, caveats=caveats
     )
@@ -84,7 +86,7 @@ def compare(
         return result
     from apple_seg.audit.gallery import draw_cases
 
-    pictures = processes.from_main(lambda: draw_cases(result, cohort, host, perturbed))
+    pictures = processes.from_main(lambda: draw_cases(result, cohort, host, runs[0]))
     return replace(result, pictures=pictures)
 
 
@@ -177,19 +179,26 @@ class _Scoring:
             GroupError: A case fits no declared group.
             CaseError: Slices of one volume are of different groups.
         """
-        table = self.cohort.table
+        table, gather = self.cohort.table, self.settings.gather
+        if gather is not None:
+            named = (column for one in groups for column in one.by)
+            more = (*self.settings.covariates, *(self.settings.curves or ()))
+            table = gathered_table(table, gather, [*named, *more])
         for one in groups:
             one.codes(table)
         return table
 
     def score(self, predict: Predict, description: str) -> pd.DataFrame:
-        """Score one of them."""
+        """Score one of them; where masks lie in files no image is read."""
+        stored = isinstance(predict, StoredMasks)
         return score(
             predict,
-            self.cohort,
+            self.cohort.without_images() if stored else self.cohort,
             metrics=self.settings.reported,
             tolerance=self.settings.tolerance,
             batch_size=self.settings.batch_size,
+            gather=self.settings.gather,
+            thickness=self.settings.thickness,
             progress=self.progress,
             description=description,
             processes=self.processes,

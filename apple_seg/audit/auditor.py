@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apple_seg.audit.adjust import Adjustment, adjust
 from apple_seg.audit.cases import SIZES, UNKNOWN_LABEL, count, group_codes, per_case
+from apple_seg.audit.conventions import conventions
 from apple_seg.audit.covariates import numbers
 from apple_seg.audit.curves import Curve, curve
 from apple_seg.audit.dispersion import dispersion
@@ -35,8 +36,8 @@ from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import Followed, judge_change, judge_difference
 from apple_seg.data import UNKNOWN, Groups
-from apple_seg.errors import ConfigError
-from apple_seg.measure import POLICIES, apply_policy
+from apple_seg.errors import CaseError, ConfigError
+from apple_seg.measure import METRICS, POLICIES, apply_policy
 
 MASK_SIZE = "mask size"
 """The covariate that is always adjusted for: the true mask's voxels."""
@@ -124,6 +125,11 @@ class Auditor:
             },
             dispersion=dispersion(sums),
             adjusted=self._adjusted(values, cases, design),
+            conventions=conventions(
+                scores, self.codes, labels=self.groups.labels, policy=self.settings.policy
+            )
+            if "dice" in scores
+            else {},
             curves=self._curves(values, cases, design),
             counts=counts,
             difference_verdict=judge_difference(
@@ -311,7 +317,16 @@ class Auditor:
                 f"the scores have no column {self.settings.metric!r}, which verdicts are taken "
                 f"on; their columns are: {', '.join(map(str, scores.columns))}"
             )
-        return [name for name in self.settings.reported if name in scores]
+        metrics = [name for name in self.settings.reported if name in scores]
+        for name in metrics:
+            wrong = (scores[name] < 0) | (scores[name] > 1)
+            if METRICS[name].overlap and wrong.any():
+                row = scores[wrong].iloc[0]
+                raise CaseError(
+                    f"{row['case']}: {name} is {row[name]:g}, as {int(wrong.sum())} scores are not "
+                    "between 0 and 1; of percentages give hundredths"
+                )
+        return metrics
 
 
 def _of_class(scores: pd.DataFrame, name: str) -> pd.DataFrame:

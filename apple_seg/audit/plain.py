@@ -70,6 +70,7 @@ def _block(audit: Audit) -> dict[str, Any]:
         "p_values": plain(audit.p_values),
         "dispersion": plain(audit.dispersion),
         "adjusted": plain(audit.adjusted),
+        "conventions": plain(audit.conventions),
         "curves": plain(audit.curves),
         "counts": plain(audit.counts),
     }

@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from apple_seg.audit.adjust import Adjustment
 from apple_seg.audit.cases import Counts
+from apple_seg.audit.conventions import Convention
 from apple_seg.audit.curves import Curve
 from apple_seg.audit.dispersion import Dispersion
 from apple_seg.audit.figures import Disaggregated
@@ -58,6 +59,9 @@ class Audit:
 
     adjusted: tuple[Adjustment, ...]
     """The difference among cases alike: for mask size, then for size and declared covariates."""
+
+    conventions: Mapping[str, Convention]
+    """What other tools would print of these cases; empty where there is no Dice."""
 
     curves: Mapping[str, Curve]
     """The metric of the verdict against numbers of the manifest."""

@@ -56,6 +56,10 @@ class AuditSettings:
     """Column of the manifest that says which cases are slices of one volume: they are scored as
     that volume."""
 
+    thickness: str | None = None
+    """With `gather`: column with the millimetres from slice to slice; else distances of volumes are
+    in voxels."""
+
     gallery: int = 3
     """Pictures of each kind and group in the report; 0 for none."""
 
@@ -66,6 +70,10 @@ class AuditSettings:
         if not METRICS[self.metric].overlap:
             overlaps = ", ".join(name for name, metric in METRICS.items() if metric.overlap)
             raise ConfigError(f"verdicts are taken on one of {overlaps}, not on {self.metric!r}")
+        if self.thickness is not None and self.gather is None:
+            raise ConfigError(
+                f"thickness {self.thickness!r} is of gathered slices; name gather, too"
+            )
         if self.policy not in POLICIES:
             raise ConfigError(f"no policy {self.policy!r}; known are: {', '.join(POLICIES)}")
         if not (0.5 <= self.confidence < 1 and self.margin > 0 and self.difference_margin > 0):

@@ -34,7 +34,7 @@ def design_of(clusters):
 def cohort(n=400, seed=0, harmed=0.0):
     rng = np.random.default_rng(seed)
     age, sex = rng.integers(20, 90, n), rng.choice(["m", "f"], n)
-    dice = 0.9 - 0.002 * np.maximum(age - 50, 0) + rng.normal(0, 0.04, n)
+    dice = 0.8 - 0.002 * np.maximum(age - 50, 0) + rng.normal(0, 0.04, n)
     scores = pd.DataFrame({"case": np.arange(n), "cluster": np.arange(n) // 2, "dice": dice})
     scores = scores.assign(**{"class": "l", "unit": "px"}, truth_size=100, predicted_size=100)
     return scores, pd.DataFrame({"case": np.arange(n), "age": age, "sex": sex})
