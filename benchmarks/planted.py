@@ -15,7 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 from apple_seg.audit import AuditSettings, compare
-from apple_seg.data.oracle import PlantedCohort, plant
+from apple_seg.data.oracle import plant
+from apple_seg.data.planted import PlantedCohort
 from apple_seg.files import to_json, write_text
 from benchmarks.run import commit
 

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from benchmarks.inference import table
 from benchmarks.speed import tables
 
 HERE = Path(__file__).parent
@@ -42,12 +43,14 @@ def written_blocks() -> dict[Path, dict[str, str]]:
     results = load(HERE / "results" / "ham10000")
     speed = json.loads((HERE / "results" / "speed.json").read_text())
     perturbers = json.loads((HERE / "results" / "perturbers.json").read_text())
+    inference = json.loads((HERE / "results" / "inference.json").read_text())
     return {
         HERE.parent / "README.md": {"results": summary(results), "speed": tables.brief(speed)},
         HERE / "README.md": {
             "results": summary(results) + "\n" + details(results),
             "speed": tables.whole(speed),
             "perturbers": tables.quality(perturbers),
+            "inference": table.whole(inference),
         },
     }
 

@@ -1,6 +1,11 @@
 """What a reader must know of an audit's limits, as sentences."""
 
+import itertools
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,13 +14,63 @@ from apple_seg.audit.cases import UNKNOWN_LABEL, Counts
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.measure import POLICIES
 
-SIMULATED_COVERAGE: Mapping[int, float] = {15: 0.97, 150: 0.95}
-"""Cases in each of two groups, to how often the 95 % cluster-robust t interval of the difference
-covered the truth. Source: the simulation on skewed Dice that the default interval was chosen by,
-where percentile, BCa and bootstrap-t covered 88, 82 and 91 % at 15, and 94, 93 and 93 % at 150."""
+COVERAGE = Path(__file__).with_name("coverage.json")
+"""How often intervals held the truth in simulated cohorts; benchmarks/inference writes it."""
 
 ENOUGH = 150
-"""Cases in the smaller group from which the interval covers what it says."""
+"""Cases in the smaller group from which the measured coverage is not printed."""
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """The lowest and highest coverage over kinds of simulated cohorts of about one size."""
+
+    confidence: float
+    cases: int
+    """In the smaller group, at least."""
+
+    below: int
+    """And fewer than so many."""
+
+    clusters: Range
+    """Patients in the smaller group, means of the kinds."""
+
+    difference: Range
+    """Of the t interval of a difference."""
+
+    change: Range
+    """Of the t interval of a group's paired change."""
+
+    bootstrap: Range | None
+    """Of the percentile bootstrap's interval of a difference, where it was measured."""
+
+
+@cache
+def _simulated() -> tuple[Coverage, ...]:
+    stored = json.loads(COVERAGE.read_text(encoding="utf-8"))
+    sizes = stored["sizes"]
+    return tuple(
+        Coverage(
+            confidence=stored["confidence"],
+            cases=one["cases"],
+            below=after["cases"],
+            clusters=(one["clusters"][0], one["clusters"][1]),
+            difference=(one["difference"][0], one["difference"][1]),
+            change=(one["change"][0], one["change"][1]),
+            bootstrap=(one["bootstrap"][0], one["bootstrap"][1]) if one["bootstrap"] else None,
+        )
+        for one, after in itertools.pairwise(sizes)
+    )
+
+
+def measured_coverage(cases: int) -> Coverage | None:
+    """Return what was measured where the smaller group has so many cases, or next fewer.
+
+    None where it has fewer than any that was simulated, or as many as are enough.
+    """
+    return next((one for one in _simulated() if one.cases <= cases < one.below), None)
 
 
 def notes(
@@ -43,15 +98,25 @@ def _small(grouped: Mapping[str, Counts]) -> list[str]:
     cases = grouped[smallest].scored
     if cases >= ENOUGH:
         return []
-    simulated = ", ".join(
-        f"{100 * share:.0f} % at {each} + {each} cases"
-        for each, share in SIMULATED_COVERAGE.items()
+    said = (
+        f"The smallest group, {smallest}, has {cases} scored cases of {grouped[smallest].clusters} "
+        "clusters. "
     )
+    if (found := measured_coverage(cases)) is None:
+        return [said + "How often an interval holds the truth with so few was not simulated."]
+    bootstrap = f"; the bootstrap's in {_percent(found.bootstrap)}" if found.bootstrap else ""
     return [
-        f"The smallest group, {smallest}, has {cases} scored cases. In simulation the 95 % t "
-        f"interval of a difference covers the truth in {simulated}; the bootstrap's is too narrow "
-        "below that."
+        f"{said}In simulated cohorts with {found.cases} to {found.below - 1} there, of "
+        f"{found.clusters[0]:.0f} to {found.clusters[1]:.0f} patients, the "
+        f"{100 * found.confidence:g} % t interval held the true difference in "
+        f"{_percent(found.difference)} and the true change in {_percent(found.change)}{bootstrap}."
     ]
+
+
+def _percent(found: Range) -> str:
+    """Say a range over kinds of cohorts."""
+    low, high = (f"{100 * share:.0f}" for share in found)
+    return f"{low} %" if low == high else f"{low}-{high} %"
 
 
 def _clusters(scores: pd.DataFrame) -> list[str]:

@@ -1,34 +1,21 @@
 """A CSV of cases to a checked cohort: every fault is found before work starts, all at once."""
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
 
 from apple_seg.data.cohort import CLUSTER, KEY, MASK, SPLIT, Cohort
 from apple_seg.data.groups import Groups
+from apple_seg.data.lines import Fault, listed, read_lines
 from apple_seg.data.sources import Source, open_source, plain_name
 from apple_seg.errors import CaseError, GroupError, ManifestError
 
-_SHOWN = 20
-
-
-class Fault(NamedTuple):
-    """One thing wrong with a manifest."""
-
-    row: int
-    """Line of the CSV, the header being line 1; 0 where the whole file is meant."""
-
-    message: str
-
-    def __str__(self) -> str:
-        return f"row {self.row}: {self.message}" if self.row else self.message
+TEST = "test"
+"""The split of all cases where none is declared: audits read it, fits do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +35,14 @@ class Manifest:
     """Column with the image's path."""
 
     mask: str | None = "mask"
-    """Column with the mask's path; None where no case is annotated."""
+    """Column with the mask's path; None, or "" as TOML has it, where no case is annotated."""
 
-    cluster: str = "patient_id"
-    """Column that says which cases share a patient (or lesion, where patients are unknown)."""
+    cluster: str | None = "patient_id"
+    """Column that says which cases share a patient (or lesion, where patients are unknown); None
+    or "" where nothing says so, and each case is a cluster of its own."""
 
-    split: str = "split"
-    """Column with the split of each case."""
+    split: str | None = "split"
+    """Column with the split of each case; None or "" where all cases are `test`, to be audited."""
 
     def __post_init__(self) -> None:
         values = list(self.classes.values())
@@ -99,9 +87,9 @@ class Manifest:
 
     def _read_table(self, source: Source) -> tuple[pd.DataFrame, list[Fault]]:
         """Return the table, a row labelled by its line in the file less 2, and its bad lines."""
-        header, lines = self._read_lines(source)
-        roles = {KEY: self.image, CLUSTER: self.cluster, SPLIT: self.split}
-        roles |= {MASK: self.mask} if self.mask is not None else {}
+        header, lines = read_lines(self._open(source), self.manifest)
+        optional = {CLUSTER: self.cluster, SPLIT: self.split, MASK: self.mask}
+        roles = {KEY: self.image} | {role: name for role, name in optional.items() if name}
         faults = list(_header_faults(header, roles))
         whole = {row - 2: line for row, line in lines.items() if len(line) == len(header)}
         if not faults and not whole:
@@ -113,31 +101,15 @@ class Manifest:
         columns = {role: table[column].str.strip() for role, column in roles.items()}
         for role, values in columns.items():
             table[role] = values.map(plain_name) if role in (KEY, MASK) else values
-        if self.mask is None:
-            table[MASK] = ""
+        for role, standing_in in ((CLUSTER, table[KEY]), (SPLIT, TEST), (MASK, "")):
+            if role not in roles:
+                table[role] = standing_in
         ragged = [
             Fault(row, f"{len(line)} values for {len(header)} columns")
             for row, line in lines.items()
             if len(line) != len(header)
         ]
         return table, ragged
-
-    def _read_lines(self, source: Source) -> tuple[list[str], dict[int, list[str]]]:
-        """Return the header, and what is on each line that is not blank, by its number."""
-        try:
-            # With a mark in front, as spreadsheets write it, or without.
-            text = self._open(source).decode("utf-8-sig")
-            reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            lines = {}
-            start = reader.line_num + 1
-            for line in reader:
-                if any(value.strip() for value in line):
-                    lines[start] = line
-                start = reader.line_num + 1
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ManifestError(f"{self.manifest} is not a CSV in UTF-8: {error}") from error
-        return header, lines
 
     def _open(self, source: Source) -> bytes:
         name, own = plain_name(self.manifest), Path(self.manifest)
@@ -202,6 +174,9 @@ def _header_faults(header: Sequence[str], roles: Mapping[str, str]) -> Iterator[
     for role in (KEY, CLUSTER, MASK, SPLIT):
         if role in header and roles.get(role, role) != role:
             yield Fault(1, f"the column {role!r} is not the {role} declared; rename it")
+    for role in (CLUSTER, SPLIT):
+        if role in header and role not in roles:
+            yield Fault(1, f"there is a column {role!r} and none is declared; declare or rename it")
 
 
 def _table_faults(table: pd.DataFrame) -> Iterator[Fault]:
@@ -249,10 +224,5 @@ def _group_faults(cohort: Cohort, groups: Groups, splits: Sequence[str]) -> Iter
 
 
 def _raise(faults: Sequence[Fault], name: str) -> None:
-    if not faults:
-        return
-    lines = [f"  {fault}" for fault in sorted(faults)[:_SHOWN]]
-    if len(faults) > _SHOWN:
-        lines.append(f"  ... and {len(faults) - _SHOWN} more")
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    raise ManifestError(f"{count} in {name}:\n" + "\n".join(lines))
+    if faults:
+        raise ManifestError(listed(faults, name))

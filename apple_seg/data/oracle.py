@@ -2,17 +2,17 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from scipy.special import betaincinv, ndtr
 
-from apple_seg.data.cohort import CLUSTER, KEY, MASK, SPLIT, Case, Cohort
+from apple_seg.data.cohort import KEY, MASK, SPLIT, Case, Cohort
 from apple_seg.data.groups import Groups
+from apple_seg.data.planted import PlantedCohort, draw_scores
 from apple_seg.data.sources import MemorySource
 from apple_seg.errors import CaseError
 
@@ -95,65 +95,6 @@ class Oracle:
         return np.stack([with_dice(plane, dice) if plane.any() else plane for plane in case.mask])
 
 
-def _equal(value: float) -> dict[str, float]:
-    return {"A": value, "B": value}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlantedCohort:
-    """What is true of a cohort: Dice by group before, and what a mitigation changes.
-
-    Each case's Dice follows a Beta distribution, before and after, so that nothing is clipped
-    and the expectations are exactly the declared ones. A Gaussian copula ties the two, and the
-    cases of a patient.
-    """
-
-    cases: Mapping[str, int] = field(default_factory=lambda: {"A": 200, "B": 200})
-    """Group to its number of cases; the first group is the reference."""
-
-    means: Mapping[str, float] = field(default_factory=lambda: _equal(0.85))
-    """Group to its expected Dice before."""
-
-    changes: Mapping[str, float] = field(default_factory=lambda: _equal(0.0))
-    """Group to the expected change of its Dice."""
-
-    sd: float = 0.1
-    """Standard deviation of a group's Dice over cases."""
-
-    change_sd: float = 0.03
-    """About the standard deviation of the change over cases; 0 with no change changes nothing."""
-
-    cases_per_patient: int = 3
-    """A patient has one to so many cases."""
-
-    correlation: float = 0.5
-    """Between cases of one patient, of the Dice and of the change."""
-
-    size: int = 32
-    """Height and width in pixels."""
-
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if {*self.cases} != {*self.means} or {*self.cases} != {*self.changes}:
-            raise ValueError(
-                "cases, means and changes must name the same groups, got "
-                f"{list(self.cases)}, {list(self.means)}, {list(self.changes)}"
-            )
-        if not (0 <= self.correlation <= 1 and self.sd > 0 and 0 <= self.change_sd <= self.sd):
-            raise ValueError(
-                "correlation goes from 0 to 1 and change_sd from 0 to sd, which is positive; got "
-                f"{self.correlation}, {self.change_sd}, {self.sd}"
-            )
-        for group, mean in self.means.items():
-            for wished in (mean, mean + self.changes[group]):
-                if not 0 < wished < 1 or wished * (1 - wished) <= self.sd**2:
-                    raise ValueError(
-                        f"no Dice has mean {wished:g} and standard deviation {self.sd:g} "
-                        f"(group {group!r})"
-                    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Truth:
     """What is so in a cohort: mean Dice by group, before and after."""
@@ -200,10 +141,7 @@ def plant(settings: PlantedCohort) -> Planted:
     """
     rng = np.random.default_rng(settings.seed)
     truths = [_ellipse(rng, settings.size) for _ in range(_TRUTHS)]
-    table = pd.concat(
-        [_group_table(rng, settings, group, count) for group, count in settings.cases.items()],
-        ignore_index=True,
-    )
+    table = draw_scores(settings, rng=rng)
     shapes = rng.integers(_TRUTHS, size=len(table))
     table[KEY] = [f"images/{number:06d}.npy" for number in table.index]
     table[MASK] = [f"masks/{shape:02d}.npy" for shape in shapes]
@@ -229,42 +167,6 @@ def plant(settings: PlantedCohort) -> Planted:
 
 
 _MOMENTS = ("before", "after")
-
-
-def _group_table(
-    rng: np.random.Generator, settings: PlantedCohort, group: str, count: int
-) -> pd.DataFrame:
-    """Return a group's cases with their patients and their wished Dice."""
-    patients = np.repeat(np.arange(count), rng.integers(1, settings.cases_per_patient + 1, count))
-    patients = patients[:count]
-    # As correlated as makes the change's standard deviation, were both normal.
-    tie = 1 - settings.change_sd**2 / (2 * settings.sd**2)
-    before = _clustered(rng, patients, settings.correlation)
-    after = tie * before + np.sqrt(1 - tie**2) * _clustered(rng, patients, settings.correlation)
-    mean = settings.means[group]
-    return pd.DataFrame(
-        {
-            "group": group,
-            CLUSTER: [f"{group}{patient:05d}" for patient in patients],
-            "before": _beta(before, mean, settings.sd),
-            "after": _beta(after, mean + settings.changes[group], settings.sd),
-        }
-    )
-
-
-def _clustered(
-    rng: np.random.Generator, patients: NDArray[np.int64], correlation: float
-) -> NDArray[np.float64]:
-    """Return standard normal numbers (N,) that are correlated within patients."""
-    shared = rng.standard_normal(len(patients))[patients]
-    own = rng.standard_normal(len(patients))
-    return np.asarray(np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own)
-
-
-def _beta(normal: NDArray[np.float64], mean: float, sd: float) -> NDArray[Any]:
-    """Map standard normal numbers to a Beta distribution of that mean and standard deviation."""
-    weight = mean * (1 - mean) / sd**2 - 1
-    return np.asarray(betaincinv(mean * weight, (1 - mean) * weight, ndtr(normal)))
 
 
 def _group_means(

@@ -12,6 +12,7 @@ from torch.nn import functional
 from apple_seg.perturb.discriminator import Discriminator, pool
 
 UNKNOWN = -1
+"""As `apple_seg.data` has it; said anew, since `attach` comes by here and must not need pandas."""
 
 
 @dataclass(frozen=True)

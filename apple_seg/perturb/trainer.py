@@ -3,7 +3,7 @@
 import copy
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from apple_seg.data import Cohort, Groups
 from apple_seg.errors import FitError
-from apple_seg.files import plain, to_json_line
+from apple_seg.files import to_json_line
 from apple_seg.host import Pipeline, channels_last
 from apple_seg.perturb.acceleration import accelerated
 from apple_seg.perturb.feeds import Feed, open_feed, stream
 from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
-from apple_seg.perturb.preflight import check_fit, count_groups
-from apple_seg.perturb.progress import Progress, Resumed, Weights
+from apple_seg.perturb.preflight import check_fit
+from apple_seg.perturb.progress import Progress, Resumed
 from apple_seg.perturb.record import FitResult, FitSettings
+from apple_seg.perturb.reporting import epoch_event, result_of, start_event, tracked
 from apple_seg.perturb.sampling import Sampler, part_of
 from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
@@ -110,8 +111,9 @@ class _Fit:
         self.device = device
         self.progress = Progress()
         self.accelerator = accelerator
-        ranks = self.accelerator.process_index, self.accelerator.num_processes
+        ranks = accelerator.process_index, accelerator.num_processes
         self.processes = Processes(*ranks, str(device))
+        self.speaks = task.progress and self.processes.main
         if self.settings.batch_size % self.processes.count:
             raise FitError(
                 f"a batch of {self.settings.batch_size} cases cannot be shared evenly by "
@@ -126,7 +128,7 @@ class _Fit:
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
             perturber.load_state_dict(state)
             perturber.requires_grad_(False).eval()
-        return self._result(recipe, note)
+        return result_of(self.task, recipe, self.progress, note)
 
     def _new_recipe(self) -> Recipe:
         """Build and install new perturbers."""
@@ -189,8 +191,7 @@ class _Fit:
         if found:
             self._say(found)
         self.progress.answer = answer
-        start_line = {"event": "start", **identity, "processes": self.processes.count}
-        self.progress.log.append(plain(start_line))
+        self.progress.log.append(start_event(identity, self.processes))
         start = time.perf_counter()
         self._validate(feed, stepper.recipe, {})
         self._log_epoch({}, 0.0, time.perf_counter() - start)
@@ -207,7 +208,7 @@ class _Fit:
         batches = self.sampler.epoch(epoch)
         parts = [part_of(batch, self.processes.rank, self.processes.count) for batch in batches]
         label = f"epoch {epoch}/{self.settings.epochs}"
-        quiet = None if self._speaks else True
+        quiet = None if self.speaks else True
         bar = tqdm(
             stream(feed, parts, self.device), label, total=len(parts), disable=quiet, leave=False
         )
@@ -230,7 +231,7 @@ class _Fit:
             epoch,
             batch_size=self.settings.batch_size,
             processes=self.processes,
-            progress=self._speaks,
+            progress=self.speaks,
         )
         progress = self.progress
         progress.candidates.append(candidate)
@@ -238,66 +239,21 @@ class _Fit:
             progress.losses.append(losses)
         selected = RULES[self.settings.selection](progress.candidates, self.settings.margin)
         if selected.epoch == epoch:
-            progress.kept, progress.best = epoch, _snapshot(recipe.perturbers)
+            progress.kept = epoch
+            progress.best = [copy.deepcopy(one.state_dict()) for one in recipe.perturbers]
 
     def _log_epoch(self, losses: Mapping[str, float], trained: float, seconds: float) -> None:
-        progress, candidate = self.progress, self.progress.candidates[-1]
+        progress = self.progress
         progress.seconds += seconds
-        scores = {"overall": candidate.overall, **candidate.by_group}
-        progress.log.append(
-            {
-                "event": "epoch",
-                "epoch": candidate.epoch,
-                "losses": dict(losses),
-                "validation": scores,
-                "kept": progress.kept,
-                "seconds_training": trained,
-                "seconds": seconds,
-            }
-        )
+        progress.log.append(epoch_event(progress, losses, trained=trained, seconds=seconds))
         if self.processes.main:
             progress.write_log(self.task.folder)
-        named = {f"loss/{name}": value for name, value in losses.items()}
-        named |= {f"validation/{name}": value for name, value in scores.items()}
-        self.accelerator.log(named, step=candidate.epoch)
+        self.accelerator.log(tracked(progress, losses), step=progress.epoch)
 
     def _save(self, stepper: Stepper, identity: Mapping[str, Any]) -> None:
         if self.task.folder is not None and self.processes.main:
             self.progress.save(self.task.folder, identity, stepper.state_dict())
 
-    @property
-    def _speaks(self) -> bool:
-        return self.task.progress and self.processes.main
-
     def _say(self, text: str) -> None:
-        if self._speaks:
+        if self.speaks:
             tqdm.write(text, file=sys.stderr)
-
-    def _result(self, recipe: Recipe, note: ReplayNote) -> FitResult:
-        progress = self.progress
-        return FitResult(
-            method=self.task.method,
-            settings=self.settings,
-            sites=tuple(map(str, self.segmentor.sites)),
-            n_fit=len(self.task.train),
-            n_validation=len(self.task.validation),
-            trained_parameters=_count(recipe.perturbers),
-            host_parameters=_count([self.segmentor.host]),
-            selected=progress.candidates[progress.kept],
-            candidates=tuple(progress.candidates),
-            losses=tuple(progress.losses),
-            seconds=progress.seconds,
-            training_seconds=tuple(
-                line["seconds_training"] for line in progress.log if line.get("epoch")
-            ),
-            groups=count_groups(self.task.groups, self.task.train),
-            replay=note,
-        )
-
-
-def _snapshot(modules: Sequence[nn.Module]) -> Weights:
-    return [copy.deepcopy(module.state_dict()) for module in modules]
-
-
-def _count(modules: Sequence[nn.Module]) -> int:
-    return sum(value.numel() for module in modules for value in module.parameters())

@@ -1,96 +1,23 @@
 """Decide whether to replay, record what is missing, and prove that it is right."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
-from apple_seg.data import Cohort
-from apple_seg.errors import AppleSegError, ConfigError, ReplayError, StoreError
-from apple_seg.host import Pipeline
-from apple_seg.processes import ONE, Processes
+from apple_seg.errors import AppleSegError, ReplayError, StoreError
+from apple_seg.processes import Processes
 from apple_seg.replay.check import Deviation, deviation, pays, worth
+from apple_seg.replay.choice import gigabytes, open_stores
+from apple_seg.replay.order import Opened, Order, ReplayNote
 from apple_seg.replay.playback import Replay
 from apple_seg.replay.recording import Plan, fill, stacked
-from apple_seg.replay.store import DiskStore, MemoryStore, Store
+from apple_seg.replay.store import DiskStore, Store
 
 T = TypeVar("T")
-
-_DISK = hasattr(os, "pwrite")
-"""Whether this system can share a file among writers: all but Windows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplaySettings:
-    """The `[replay]` table: whether and how the frozen encoder's work is kept."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # where the experiment file is read
-
-    store: Literal["auto", "disk", "memory", "off"] = "auto"
-    """Where the records lie. "auto": on disk where there is a folder for results, else in memory;
-    and off, with the reason, where replay does not pay or is not right. With "disk" and "memory"
-    it is an error where it is not right."""
-
-    precision: Literal["host", "half"] = "host"
-    """Store latents as the host computes them, or in 16 bits: half the space, and a deviation
-    that is measured and said."""
-
-    folder: Path | None = None
-    """Where the records lie, a fast disk say; `replay` among the results of the fit by default."""
-
-
-@dataclass(frozen=True)
-class ReplayNote:
-    """What came of it."""
-
-    used: bool
-    why: str
-    """In words: why not, or what was recorded and how far it is from full passes."""
-
-    store_bytes: int = 0
-    seconds: float = 0.0
-    """Wall clock of tracing, recording and checking."""
-
-    record_seconds: float = 0.0
-    """Of these, what recording took; 0 where all records were there."""
-
-    deviation: Deviation | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A replay that has been proved, with the stores of its cohorts by role."""
-
-    replay: Replay
-    plans: Mapping[str, Plan]
-    stores: Mapping[str, Store]
-    note: ReplayNote
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What is to be recorded."""
-
-    pipeline: Pipeline
-    train: Cohort
-    validation: Cohort
-    perturbers: Sequence[nn.Module]
-    """A site each, as they will be trained; the check takes randomised copies."""
-
-    epochs: int
-    settings: ReplaySettings = ReplaySettings()
-    views: tuple[str, ...] = ("as-is",)
-    draws: int = 1
-    folder: Path | None = None
-    processes: Processes = ONE
-    progress: bool = True
-    say: Callable[[str], None] = print
 
 
 @contextmanager
@@ -131,7 +58,7 @@ def _opened(order: Order, stack: ExitStack, start: float) -> Opened:
         for role, cohort in (("validation", order.validation), ("train", order.train))
     }
     size = sum(plan.layout().record_bytes * plan.records for plan in plans.values())
-    stores = _together(order.processes, lambda: _stores(order, plans, size, stack))
+    stores = _together(order.processes, lambda: open_stores(order, plans, size, stack))
     recorded = []
     for role, plan in plans.items():
         _announce(order, plan, stores[role], role, per_case)
@@ -139,7 +66,7 @@ def _opened(order: Order, stack: ExitStack, start: float) -> Opened:
     seconds = time.perf_counter() - start
     records = " + ".join(f"{plans[role].records:,}" for role in ("train", "validation"))
     worst = max((found for found, _ in recorded), key=lambda one: one.outputs)
-    why = f"{records} records, {_gigabytes(size)}; {worst}"
+    why = f"{records} records, {gigabytes(size)}; {worst}"
     spent = sum(taken for _, taken in recorded)
     return Opened(replay, plans, stores, ReplayNote(True, why, size, seconds, spent, worst))
 
@@ -188,56 +115,6 @@ def _traced(order: Order) -> tuple[Replay, float]:
     return replay, per_case
 
 
-def _stores(
-    order: Order, plans: Mapping[str, Plan], size: int, stack: ExitStack
-) -> dict[str, Store]:
-    """Open the store of each cohort, to be closed by the stack.
-
-    Raises:
-        ConfigError: There is no folder, or several processes are to share memory.
-        ReplayError: The same, where the settings leave it open whether to replay.
-    """
-    settings, processes, folder = order.settings, order.processes, order.folder
-    insist = settings.store != "auto"
-    if settings.store == "memory" or (not insist and (folder is None or not _DISK)):
-        if processes.count > 1:
-            raise (ConfigError if insist else ReplayError)(
-                "records in memory serve one process; with several, set [replay] store to "
-                '"disk", and give the fit a folder'
-            )
-        _check_memory(size, insist=insist)
-        made = {role: MemoryStore(plan.layout(), plan.records) for role, plan in plans.items()}
-        for store in made.values():
-            stack.callback(store.close)
-        return {**made}
-    if folder is None:
-        raise ConfigError('[replay] store = "disk" needs a folder for results')
-    return {role: _on_disk(order, plan, folder / role, stack) for role, plan in plans.items()}
-
-
-def _on_disk(order: Order, plan: Plan, folder: Path, stack: ExitStack) -> Store:
-    """Open a store; the main process first, which may have to clear it."""
-    processes = order.processes
-
-    def opened() -> Store:
-        return DiskStore.open(
-            folder,
-            plan.layout(),
-            plan.records,
-            identity=plan.identity(),
-            writer=processes.rank,
-            progress=order.progress and processes.main,
-            description=f"checking records of {folder.name}",
-        )
-
-    store = opened() if processes.main else None
-    processes.wait()
-    store = opened() if store is None else store
-    stack.callback(store.close)
-    processes.wait()  # nobody records before all have seen what is there
-    return store
-
-
 def _announce(order: Order, plan: Plan, store: Store, role: str, per_case: float) -> None:
     missing = len(store.missing())
     if not order.processes.main:
@@ -251,7 +128,7 @@ def _announce(order: Order, plan: Plan, store: Store, role: str, per_case: float
         seconds = missing * per_case / order.processes.count
         order.say(
             f"replay, {role}: recording {missing:,} records, "
-            f"{_gigabytes(plan.layout().record_bytes * missing)}{where}; about {_duration(seconds)}"
+            f"{gigabytes(plan.layout().record_bytes * missing)}{where}; about {_duration(seconds)}"
         )
 
 
@@ -310,22 +187,6 @@ def _checked(plan: Plan, store: Store, perturbers: Sequence[nn.Module]) -> tuple
         for name, value in sample.targets.items()
     )
     return deviation(plan.replay, inputs, stored, perturbers), targets
-
-
-def _check_memory(size: int, *, insist: bool) -> None:
-    import psutil
-
-    free = psutil.virtual_memory().available
-    if size > free / 2:
-        error = ConfigError if insist else ReplayError
-        raise error(
-            f"the records would take {_gigabytes(size)} of memory, of {_gigabytes(free)} free; "
-            'set [replay] precision to "half", or store to "disk" and give the fit a folder'
-        )
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.2g} GB" if size >= 1e8 else f"{size / 1e6:.2g} MB"
 
 
 def _duration(seconds: float) -> str:

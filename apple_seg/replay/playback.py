@@ -1,16 +1,20 @@
 """A host whose frontier returns records instead of running."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from apple_seg.errors import ReplayError
 from apple_seg.host import Inputs, PerturbedSegmentor, Segmentation, to_layout
-from apple_seg.replay.frontier import Call, Leaf, Output, describe_outputs, find_calls, installed
+from apple_seg.replay.calls import Call, another_way, answered, capture
+from apple_seg.replay.frontier import find_calls, installed
+from apple_seg.replay.outputs import Leaf, Output, describe_outputs
 
 IMAGES = "images"
 """Name of the record that holds the host's input, where something after the frontier reads it."""
@@ -58,7 +62,7 @@ class Replay:
             if not calls:
                 sites = ", ".join(map(str, segmentor.sites))
                 raise ReplayError(f"no call ends before the sites ({sites}) and is free of them")
-            captured = [_capture(segmentor, batch, calls) for batch in (first, second, inputs)]
+            captured = [capture(segmentor, batch, calls) for batch in (first, second, inputs)]
             outputs, unclear = describe_outputs(calls, *captured)
             if not unclear:
                 break
@@ -95,13 +99,13 @@ class Replay:
             ReplayError: The host went another way than when it was traced.
         """
         calls = [output.call for output in self.outputs]
-        values = _capture(self.segmentor, inputs, calls)
-        if missed := [str(call) for call in calls if call not in values]:
-            raise ReplayError(f"the host did not run {', '.join(missed)} as it did when traced")
+        values = capture(self.segmentor, inputs, calls)
+        if missed := [call for call in calls if call not in values]:
+            raise another_way(missed)
         cases = len(inputs.images)
         records: dict[str, Tensor] = {}
         for output in self.outputs:
-            flat = torch.utils._pytree.tree_leaves(values[output.call])
+            flat = pytree.tree_leaves(values[output.call])
             records |= {
                 leaf.name: value.unflatten(0, (cases, leaf.shape[0]))
                 for leaf, value in zip(output.leaves, flat, strict=True)
@@ -132,32 +136,21 @@ class Replay:
             return to_layout(records[IMAGES].to(next(host.parameters())).flatten(0, 1), host)
         return self.blank(len(inputs.images))
 
-    @contextmanager
-    def _playing(self, records: Records, cases: int) -> Iterator[None]:
-        """Let each call of the frontier return its record; the host's own code is put back after.
+    def _playing(self, records: Records, cases: int) -> AbstractContextManager[None]:
+        """Let each call of the frontier return its record.
 
         Raises:
             ReplayError: A call of the frontier did not happen: the host went another way.
         """
         host = self.segmentor.host
         device = next(host.parameters()).device
-        due: dict[str, dict[int, Output]] = {}
-        for output in self.outputs:
-            due.setdefault(output.call.module, {})[output.call.index] = output
-        players = []
-        with ExitStack() as stack:
-            for path, by_index in due.items():
-                module = host.get_submodule(path)
-                player = _Player(
-                    module.forward,
-                    by_index,
-                    lambda one: one.rebuild(cases, records, device, self.unread),
-                )
-                stack.enter_context(_forward_replaced(module, player))
-                players.append(player)
-            yield
-        if missed := [str(output.call) for player in players for output in player.missed()]:
-            raise ReplayError(f"the host did not run {', '.join(missed)} as it did when traced")
+        return answered(
+            host,
+            {
+                output.call: partial(output.rebuild, cases, records, device, self.unread)
+                for output in self.outputs
+            },
+        )
 
     def _without_unread(self, inputs: Inputs) -> Self:
         """Drop what nobody reads after the frontier, found by putting other values in its place."""
@@ -210,75 +203,6 @@ class _Keep(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         return latent
-
-
-class _Player:
-    """Stands for a submodule's `forward`: records where there are some, else the real thing."""
-
-    def __init__(
-        self,
-        real: Callable[..., Any],
-        outputs: Mapping[int, Output],
-        rebuild: Callable[[Output], Any],
-    ) -> None:
-        self.real = real
-        self.outputs = outputs
-        self.rebuild = rebuild
-        self.calls = 0
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        output = self.outputs.get(self.calls)
-        self.calls += 1
-        return self.real(*args, **kwargs) if output is None else self.rebuild(output)
-
-    def missed(self) -> list[Output]:
-        """Return the outputs that were not asked for."""
-        return [output for index, output in self.outputs.items() if index >= self.calls]
-
-
-@contextmanager
-def _forward_replaced(module: nn.Module, player: _Player) -> Iterator[None]:
-    own = module.__dict__.get("forward")
-    module.forward = player
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
-
-
-class _Enough(BaseException):
-    """Ends a forward pass once all that was wanted of it is there."""
-
-
-def _capture(segmentor: PerturbedSegmentor, inputs: Inputs, calls: list[Call]) -> dict[Call, Any]:
-    """Return copies of what these calls return, and stop the host once all of them are there."""
-    captured: dict[Call, Any] = {}
-    counts: dict[str, int] = {}
-    wanted = set(calls)
-
-    def keep(name: str, output: Any) -> None:
-        call = Call(name, counts.get(name, 0))
-        counts[name] = call.index + 1
-        if call in wanted:
-            # Copied, since what comes next may work in place.
-            copy = torch.utils._pytree.tree_map_only(Tensor, lambda value: value.clone(), output)
-            captured[call] = copy
-            if len(captured) == len(wanted):
-                raise _Enough
-
-    with ExitStack() as hooks:
-        for name in {call.module for call in calls}:
-            module = segmentor.host.get_submodule(name)
-            handle = module.register_forward_hook(
-                lambda _module, _inputs, output, name=name: keep(name, output), prepend=True
-            )
-            hooks.callback(handle.remove)
-        with segmentor.disabled(), suppress(_Enough):
-            segmentor.predict(inputs.images, **inputs.prompts)
-    return captured
 
 
 def _equal(one: Segmentation, two: Segmentation) -> bool:

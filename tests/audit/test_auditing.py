@@ -65,7 +65,7 @@ def test_the_reference_may_be_the_worse_group_and_the_difference_keeps_its_sign(
 
 
 def test_a_change_is_paired_and_so_is_seen_where_two_audits_would_not_show_it():
-    host, table = drawn([0.7, 0.65], sd=0.08)
+    host, table = drawn([0.6, 0.55], sd=0.1)
     shift = np.r_[np.zeros(200), np.full(200, 0.02)]
     noise = np.random.default_rng(1).normal(0, 0.01, 400)
     after = host.assign(dice=host["dice"] + shift + noise)

@@ -156,6 +156,28 @@ def test_a_manifest_without_masks_can_be_read_and_says_that_it_has_none():
     assert manifest().read_from(source(GOOD)).annotated
 
 
+@pytest.mark.parametrize("none", [None, ""])
+def test_without_a_column_of_clusters_each_case_is_its_own_and_without_splits_all_are_test(none):
+    header, lines = "image,mask,age", ["a.png,a_m.png,50", "b.png,b_m.png,70"]
+    cohort = manifest(cluster=none, split=none).read_from(source(lines, header))
+    assert cohort.clusters.tolist() == ["a.png", "b.png"]
+    assert len(cohort.split("test")) == 2
+    check(cohort, AGE, splits=["test"], progress=False)
+    with pytest.raises(ManifestError) as caught:
+        manifest().read_from(source(lines, header))
+    assert "no column 'patient_id' for the cluster" in str(caught.value)
+    assert "no column 'split' for the split" in str(caught.value)
+
+
+@pytest.mark.parametrize("role", ["cluster", "split"])
+def test_a_column_that_is_there_is_not_passed_over_because_none_is_declared(role):
+    lines, header = ["a.png,a_m.png,p1,test"], "image,mask,cluster,split"
+    declared = {"cluster": "cluster", "split": "split"}
+    assert len(manifest(**declared).read_from(source(lines, header))) == 1
+    with pytest.raises(ManifestError, match=f"there is a column '{role}' and none is declared"):
+        manifest(**declared | {role: None}).read_from(source(lines, header))
+
+
 @pytest.mark.parametrize("classes", [{}, {"lesion": 0}, {"a": 1, "b": 1}])
 def test_classes_that_no_mask_can_tell_apart_are_refused(classes):
     with pytest.raises(ManifestError, match="different values"):

@@ -6,7 +6,7 @@ import pytest
 
 from apple_seg.data import Cohort
 from apple_seg.errors import CaseError
-from apple_seg.measure import score
+from apple_seg.measure import apply_policy, score
 
 
 class Memory:
@@ -124,5 +124,28 @@ def test_too_few_predictions_are_an_error():
 
 
 def test_an_unknown_metric_is_refused_before_anything_is_read():
-    with pytest.raises(ValueError, match="no metric iou; known are: dice"):
-        score(perfect, small_cohort([square(1, 3)]), metrics=("iou",), progress=False)
+    with pytest.raises(ValueError, match="no metric nsd2; known are: dice, iou, nsd"):
+        score(None, small_cohort([square(1, 3)]), metrics=("nsd2",), progress=False)
+    with pytest.raises(ValueError, match="batch_size is 1 at least, got 0"):
+        score(None, small_cohort([square(1, 3)]), batch_size=0, progress=False)
+
+
+def test_of_no_case_the_table_has_its_columns_and_no_row():
+    cohort = small_cohort([square(1, 3)])
+    one, none = (
+        score(perfect, cohort.take(rows), progress=False) for rows in (np.array([0]), np.array([]))
+    )
+    assert len(one) == 1
+    assert len(none) == 0
+    assert list(none) == list(one)
+    assert none["dice"].dtype == one["dice"].dtype == float
+    assert apply_policy(none, "fairseg").empty
+
+
+def test_masks_of_one_pixel_and_of_all_pixels_are_scored_without_a_nan():
+    masks = [np.ones((1, 1), np.uint8), np.ones((9, 4), np.uint8), np.ones((3, 4, 5), np.uint8)]
+    table = score(perfect, small_cohort(masks), batch_size=1, progress=False)
+    assert not table.isna().any(axis=None)
+    assert table["truth_size"].tolist() == [1, 36, 60]
+    assert table[["dice", "iou", "nsd"]].eq(1).all(axis=None)
+    assert table[["hd95", "assd", "volume_error"]].eq(0).all(axis=None)

@@ -2,18 +2,17 @@
 
 import copy
 import dataclasses
-from collections import namedtuple
 
 import pytest
 import torch
-from torch import nn
 
 from apple_seg.errors import ReplayError
 from apple_seg.host import Inputs, Site, wrap
 from apple_seg.perturb import ResidualPerturber
 from apple_seg.replay import Call, Replay, deviation
-from apple_seg.replay.frontier import Leaf, Output
+from apple_seg.replay.outputs import Leaf, Output
 from hosts import CASES, ToyHost
+from odd_hosts import Compares, Odd, Promptable, SecondSite
 
 
 def inputs_of(size=16, n=2, channels=3, **prompts):
@@ -126,68 +125,6 @@ def test_what_nobody_reads_is_not_stored_and_images_neither():
     assert replay.blank(2).isnan().all()
 
 
-Pair = namedtuple("Pair", ["deep", "rest"])
-
-
-class Odd(nn.Module):
-    """An encoder with a container of many kinds, and a decoder that starts in place."""
-
-    def __init__(self, loops=False, skip=False):
-        super().__init__()
-        self.encoder = OddEncoder()
-        self.position = Position()
-        self.decoder = nn.Conv2d(8, 1, 1)
-        self.loops, self.skip = loops, skip
-
-    def forward(self, images):
-        if self.loops:
-            parts = [self.encoder(image[None]) for image in images]
-            deep = torch.cat([part["pair"].deep for part in parts])
-            places = torch.cat([part["pair"].rest[0] for part in parts])
-        else:
-            found = self.encoder(images)
-            deep, (places, _) = found["pair"].deep, found["pair"].rest
-        deep = deep.relu_() + self.position(4)
-        whole = nn.functional.max_unpool2d(deep, places, 2)
-        logits = nn.functional.interpolate(self.decoder(whole), images.shape[-2:])
-        return logits + images.mean(1, keepdim=True) if self.skip else logits
-
-
-class OddEncoder(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-
-    def forward(self, images):
-        hidden = self.first(images)
-        deep, places = nn.functional.max_pool2d(hidden, 2, return_indices=True)
-        return {"pair": Pair(deep, [places, None]), "name": "odd", "unread": hidden.mean((2, 3))}
-
-
-class Position(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.values = nn.Parameter(torch.rand(1, 8, 8, 8))
-
-    def forward(self, size):
-        return self.values[..., :size, :size]
-
-
-class SecondSite(Odd):
-    """Its position is read between the encoder and a second site."""
-
-    def __init__(self):
-        super().__init__()
-        self.middle = nn.Identity()
-
-    def forward(self, images):
-        found = self.encoder(images)
-        deep, (places, _) = found["pair"]
-        deep = deep.relu() + self.position(4)
-        whole = self.middle(nn.functional.max_unpool2d(deep, places, 2))
-        return nn.functional.interpolate(self.decoder(whole), images.shape[-2:])
-
-
 DEEP = Site("encoder.first")
 
 
@@ -286,19 +223,6 @@ def test_leaf_of_several_rows_a_case_is_put_together_by_case():
     torch.testing.assert_close(whole, torch.arange(30.0).reshape(6, 5), rtol=0, atol=0)
 
 
-class Promptable(ToyHost):
-    """Its prompts are encoded before its image."""
-
-    def __init__(self):
-        super().__init__()
-        self.prompt_encoder = nn.Linear(4, 8)
-
-    def forward(self, images, boxes):
-        said = self.prompt_encoder(boxes)
-        latent = self.encoder(images)[-1] + said[..., None, None]
-        return self.decoder(nn.functional.interpolate(latent, images.shape[-2:]))
-
-
 def test_what_depends_on_prompts_is_not_recorded():
     inputs = inputs_of(boxes=torch.tensor([[0.0, 1, 5, 6], [2, 2, 9, 9]]))
     segmentor = wrapped(Promptable(), inputs, [ToyHost.SITE])
@@ -308,13 +232,6 @@ def test_what_depends_on_prompts_is_not_recorded():
     played = replay.predict(other, replay.capture(inputs))
     expected = segmentor.predict(other.images, **other.prompts)
     torch.testing.assert_close(played, expected, rtol=0, atol=0)
-
-
-class Compares(ToyHost):
-    """It reads its image after the site only to ask where there is padding."""
-
-    def forward(self, images):
-        return super().forward(images) * (images.sum(1, keepdim=True) != 0)
 
 
 def test_image_that_is_only_compared_counts_as_read():

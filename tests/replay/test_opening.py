@@ -1,29 +1,19 @@
-"""A fit from records is the fit from images; records that are not right are never used."""
+"""A fit from records is the fit from images, wherever that is right and pays."""
 
 import dataclasses
-import shutil
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import fits
-from apple_seg.data.sources import MemorySource
-from apple_seg.errors import ConfigError, ReplayError, StoreError
+from apple_seg.errors import ConfigError, ReplayError
 from apple_seg.host import HostSpec, InputSpec, Pipeline, PromptSpec, Site, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
 from apple_seg.replay import ReplaySettings
-from cohorts import GROUPS, SPEC, npy, toy_cohort
+from cohorts import GROUPS, SPEC, toy_cohort
+from deep_fits import SHORT, deep_pipeline, run
 from fits import SETTINGS, fit_toy
 from hosts import CASES, SIZE, ToyHost
-
-SHORT = dataclasses.replace(SETTINGS, epochs=2)
-
-
-@pytest.fixture
-def said(capsys):
-    return lambda: capsys.readouterr().err
 
 
 def test_fit_from_records_is_the_fit_from_images(tmp_path):
@@ -95,126 +85,6 @@ def test_auto_replays_where_it_pays_and_says_why_not_where_not(tmp_path):
     assert (tmp_path / "replay" / "train" / "header.json").is_file()
 
 
-class DeepEncoder(nn.Sequential):
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(3, 64, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(64, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(64, 8, 3, stride=2, padding=1),
-        )
-
-
-class DeepHost(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder, self.decoder = DeepEncoder(), nn.Conv2d(8, 1, 1)
-
-    def forward(self, images):
-        latent = self.encoder(images)
-        return self.decoder(nn.functional.interpolate(latent, images.shape[-2:]))
-
-
-class OtherCode(DeepHost):
-    """The same weights, other code."""
-
-    def forward(self, images):
-        latent = self.encoder(images.flip(-1))
-        return self.decoder(nn.functional.interpolate(latent, images.shape[-2:]))
-
-
-def deep_pipeline(make=DeepHost, spec=SPEC):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        host = make()
-    segmentor = wrap(host, torch.rand(1, 3, 16, 16), sites=[Site("encoder")])
-    return Pipeline(segmentor, spec, ["lesion"])
-
-
-def run(pipeline, store, folder, **changes):
-    given = {
-        "train": toy_cohort(24),
-        "validation": toy_cohort(8, split="val", seed=1),
-        "groups": GROUPS,
-        "settings": SHORT,
-        "replay": ReplaySettings(store=store),
-        "folder": folder,
-        "progress": True,
-    }
-    return fit(pipeline, **{**given, **changes})
-
-
-def other_pixels():
-    cohort = toy_cohort(24)
-    files = {name: cohort.source.open(name) for name in cohort.source.names()}
-    files["train/5.npy"] = npy(np.ones((16, 16, 3), np.float32))
-    return dataclasses.replace(cohort, source=MemorySource(files))
-
-
-def other_weight():
-    pipeline = deep_pipeline()
-    with torch.no_grad():
-        pipeline.segmentor.host.decoder.bias += 1e-3
-    return pipeline
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "changes", "what"),
-    [
-        (deep_pipeline, {"train": other_pixels()}, "cases"),
-        (other_weight, {}, "host"),
-        (
-            lambda: deep_pipeline(
-                spec=dataclasses.replace(SPEC, input=InputSpec(size=(16, 16), divide=2.0))
-            ),
-            {},
-            "preprocessing",
-        ),
-        (
-            deep_pipeline,
-            {"replay": ReplaySettings(store="disk", precision="half")},
-            "layout",
-        ),
-        (deep_pipeline, {"settings": dataclasses.replace(SHORT, views=("flip-w",))}, "views"),
-    ],
-    ids=["pixels", "weight", "preprocessing", "precision", "views"],
-)
-def test_records_of_something_else_are_made_anew(pipeline, changes, what, tmp_path, said):
-    run(deep_pipeline(), "disk", tmp_path)
-    assert "complete" not in said()
-    run(deep_pipeline(), "disk", tmp_path)
-    assert "replay, train: complete" in said()
-    changed = run(pipeline(), "disk", tmp_path, **changes)
-    text = said()
-    assert f"recorded anew: {what}" in text
-    assert "replay, train: recording 24 records" in text
-    fresh = run(pipeline(), "disk", tmp_path / "fresh", **changes)
-    assert changed.candidates == fresh.candidates
-
-
-def test_host_with_other_code_and_equal_weights_is_found_out(tmp_path, said):
-    run(deep_pipeline(), "disk", tmp_path)
-    result = run(deep_pipeline(OtherCode), "disk", tmp_path)
-    assert "the records are of other code" in said()
-    fresh = run(deep_pipeline(OtherCode), "memory", None)
-    assert result.candidates == fresh.candidates
-
-
-def test_damaged_record_is_recorded_again(tmp_path, said):
-    expected = run(deep_pipeline(), "disk", tmp_path)
-    (shard,) = (tmp_path / "replay" / "train").glob("shard-*")
-    content = bytearray(shard.read_bytes())
-    content[1000] ^= 1
-    shard.write_bytes(content)
-    (tmp_path / "checkpoint.pt").unlink()
-    found = run(deep_pipeline(), "disk", tmp_path)
-    text = said()
-    assert "1 of 24 records are damaged" in text
-    assert "replay, train: recording 1 records" in text
-    assert found.candidates == expected.candidates
-
-
 def test_half_precision_takes_half_the_space_and_says_what_it_costs(tmp_path):
     full = run(deep_pipeline(), "memory", None)
     half = run(
@@ -255,20 +125,6 @@ def test_host_that_cannot_be_replayed_is_fitted_from_images_unless_records_are_a
 def test_disk_without_a_folder_is_refused():
     with pytest.raises(ConfigError, match="needs a folder"):
         run(deep_pipeline(), "disk", None)
-
-
-def test_full_disk_ends_the_fit_and_keeps_what_is_there(tmp_path):
-    folder = tmp_path / "replay" / "train"
-    run(deep_pipeline(), "disk", tmp_path)
-    expected = {path.name: path.read_bytes() for path in folder.iterdir()}
-    shutil.rmtree(tmp_path / "replay" / "validation")
-    (tmp_path / "replay" / "validation").mkdir()
-    (tmp_path / "replay" / "validation" / "journal-0.txt").symlink_to("/dev/full")
-    pipeline = deep_pipeline()
-    with pytest.raises(StoreError):
-        run(pipeline, "disk", tmp_path)
-    assert all(isinstance(one, nn.Identity) for one in pipeline.segmentor.perturbers)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
 
 
 def test_prompts_from_nowhere_are_refused_and_mirrored_columns_too():
