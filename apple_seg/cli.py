@@ -67,33 +67,46 @@ def demo(
 
 
 @app.command()
-def sites(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
-    """List where the host can be perturbed, and how much each site matters to its masks.
+def sites(
+    experiment: ExperimentFile,
+    perturber: Annotated[
+        Path | None,
+        typer.Option(
+            "--perturber",
+            help="Attach this file too, and probe what is left to be read behind its perturbers.",
+            show_default=False,
+        ),
+    ] = None,
+    cases: Annotated[
+        int, typer.Option(min=0, help="For the probes, at most; 0 leaves them out.")
+    ] = 1000,
+    influence_cases: Annotated[int, typer.Option(min=1, help="For the influence, at most.")] = 64,
+    set_: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """List where the host can be perturbed, and say where anything is to be gained by it.
 
-    Influence is measured: the mean Dice that up to 64 validation cases lose when the latent at
-    a site is replaced by its mean over cells. Where it is near zero, the mask does not listen, and
-    nothing is to be gained there.
+    Two things are measured at every site, on the validation split. [bold]Leakage[/]: how well the
+    group of a case can be read there, by fresh probes on patients that they have not seen, beside
+    how well the masks alone show it by shape and place. [bold]Influence[/]: the Dice that is lost
+    when the latent is erased (each channel replaced by its mean), or disturbed by noise.
+
+    A perturber can help a group where the attribute can be read and the mask listens. "Decodable,
+    but the mask does not listen" means: nothing to gain here. Answers are by intervals; cases
+    without masks can be probed, and too few of them get "not enough cases to say".
+
+    Writes sites.json to the output folder.
     """
     _refuse_several("sites")
-    from apple_seg.audit.influence import survey
-    from apple_seg.workflow import checked, perturber_shares, pipeline_of, wrapped
+    from apple_seg.audit.site_tables import survey_text
+    from apple_seg.audit.survey_settings import SurveySettings
+    from apple_seg.surveying import survey_experiment
 
+    settings = SurveySettings(cases=cases, influence_cases=influence_cases)
     loaded = _read(experiment, set_)
-    cohort = checked(loaded, [loaded.splits.validation], progress=not quiet)
-    cases = cohort.split(loaded.splits.validation)
-    with wrapped(loaded, cases, sites="all") as segmentor:
-        rows = survey(pipeline_of(loaded, segmentor, cases), cases)
-        shares = perturber_shares(segmentor, loaded.method.perturber)
-    table = Table()
-    for name in ("site", "channels", "cells", "stays clean", "perturber / host", "Dice lost"):
-        table.add_column(name, overflow="fold")
-    for row, share in zip(rows, shares, strict=True):
-        cells = " x ".join(map(str, row.cells))
-        clean = ", ".join(row.clean) or "-"
-        table.add_row(
-            row.site, str(row.channels), cells, clean, f"{share:.0%}", f"{row.influence:.3f}"
-        )
-    console.print(table)
+    written = survey_experiment(loaded, perturber, settings=settings, progress=not quiet)
+    console.print(survey_text(written.result))
+    _list_files(written.files)
 
 
 @app.command()
@@ -103,9 +116,13 @@ def audit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False
     A file with a table [bold]predictions[/] in place of [bold]host[/] audits masks that were
     predicted elsewhere; audit-scores audits a table of finished scores.
     """
+    from apple_seg.from_files import audit_masks, holds_predictions, read_masks_experiment
     from apple_seg.workflow import audit_experiment
 
-    _print(audit_experiment(_read_audited(experiment, set_), progress=not quiet))
+    if holds_predictions(experiment, set_):
+        _print(audit_masks(read_masks_experiment(experiment, set_), progress=not quiet))
+    else:
+        _print(audit_experiment(_read(experiment, set_), progress=not quiet))
 
 
 @app.command()
@@ -150,14 +167,80 @@ def compare(
 
     With a table [bold]predictions[/] in place of [bold]host[/], the masks of both are in files.
     """
-    from apple_seg.config import StoredExperiment
-    from apple_seg.workflow import compare_experiment, compare_stored
+    from apple_seg.from_files import compare_masks, holds_predictions, read_masks_experiment
+    from apple_seg.workflow import compare_experiment
 
-    loaded = _read_audited(experiment, set_)
-    if isinstance(loaded, StoredExperiment):
-        _print(compare_stored(loaded, progress=not quiet))
+    if holds_predictions(experiment, set_):
+        _print(compare_masks(read_masks_experiment(experiment, set_), progress=not quiet))
     else:
+        loaded = _read(experiment, set_)
         _print(compare_experiment(loaded, perturber, progress=not quiet))
+
+
+@app.command()
+def audit_scores(
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV of per-case scores (a column dice), or nnU-Net's summary.json.",
+            show_default=False,
+        ),
+    ],
+    by: Annotated[
+        list[str],
+        typer.Option(
+            help="Column and cuts, or column and values: age=60, sex=female,male. Repeatable; "
+            "crossed: 'age=60;sex=female,male'.",
+            show_default=False,
+        ),
+    ],
+    reference: Annotated[
+        list[str],
+        typer.Option(
+            help="The group that differences are taken from, one for each --by: 'age < 60'.",
+            show_default=False,
+        ),
+    ],
+    perturbed: Annotated[
+        list[Path],
+        typer.Option(
+            help="Scores to compare with, of the same cases; repeatable, one a training run."
+        ),
+    ] = [],  # noqa: B006
+    attributes: Annotated[
+        Path | None, typer.Option(help="CSV with a row a case, to be joined.", show_default=False)
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(help="Its column that names the case.", show_default=False)
+    ] = None,
+    case: Annotated[
+        str | None,
+        typer.Option(help="The column of the scores that names the case.", show_default=False),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="The column that says who the patient is.", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("runs"),
+    set_: Overrides = [],  # noqa: B006
+) -> None:
+    """Audit finished scores, or compare two tables of them: no segmentor and no image is needed.
+
+    apple-seg audit-scores dice.csv --by sex=female,male --reference "sex = male" --cluster patient
+
+    Reads what audit writes, nnU-Net's summary.json, and the tables that fairmedfm reads. Options of
+    the audit go by --set, e.g. --set audit.margin=0.02 --set audit.covariates='["scanner"]'.
+    """
+    _refuse_several("audit-scores")
+    from apple_seg.config import overridden
+    from apple_seg.from_files import audit_tables, groups_of, scores_experiment
+
+    first, *others = groups_of(by, reference)
+    files = {"host": scores, "perturbed": perturbed, "attributes": attributes}
+    named = {"on": on, "case": case, "cluster": cluster}
+    tables = {"groups": first, "other_groups": others, "output": output}
+    tables |= {"scores": {**files, **named}}
+    _print(audit_tables(scores_experiment(overridden(tables, set_))))
 
 
 @app.command()
@@ -283,13 +366,6 @@ def _read(path: Path, overrides: list[str]) -> Any:
 
     _find_factories(path)
     return read_experiment(path, overrides)
-
-
-def _read_audited(path: Path, overrides: list[str]) -> Any:
-    from apple_seg.config import read_audited
-
-    _find_factories(path)
-    return read_audited(path, overrides)
 
 
 def _find_factories(path: Path) -> None:

@@ -14,7 +14,6 @@ from apple_seg.host import HostSpec
 from apple_seg.perturb import FitSettings, MethodSpec
 from apple_seg.replay import ReplaySettings
 
-
 Read = TypeVar("Read")
 
 
@@ -36,45 +35,6 @@ class Splits:
                 "fit, validation and audit need three different splits, else the numbers would "
                 f"not be of unseen cases; got {self.fit!r}, {self.validation!r}, {self.audit!r}"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """The `[predictions]` table: masks that were predicted elsewhere, in place of a `[host]`.
-
-    A case's file has the path or the name of its true mask or of its image, or is named by a column
-    of the manifest; its values mean what they mean in the true masks.
-    """
-
-    __pydantic_config__ = {"extra": "forbid"}
-
-    host: Path
-    """Folder or zip, relative to the experiment file."""
-
-    perturbed: tuple[Path, ...] = ()
-    """The same of the host that it is compared with: one, or one a training run."""
-
-    column: str | None = None
-    """Of the manifest: the file of each case, relative to the folder or zip."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredExperiment:
-    """What a TOML file with `[predictions]` says: an audit that needs no segmentor."""
-
-    __pydantic_config__ = {"extra": "forbid"}
-
-    predictions: Predictions
-    cohort: Manifest
-    groups: Groups
-
-    other_groups: tuple[Groups, ...] = ()
-    """Groups by other attributes; verdicts allow for their number."""
-
-    splits: Splits = field(default_factory=Splits)
-    audit: AuditSettings = field(default_factory=AuditSettings)
-    output: Path = Path("runs")
-    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +78,7 @@ def read_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     Raises:
         ConfigError: The file is not there, is no TOML, or says something wrong; all faults at once.
     """
-    tables = _tables(Path(path), overrides)
+    tables = read_tables(path, overrides)
     if "predictions" in tables and "host" not in tables:
         raise ConfigError(
             f"{path} has [predictions] and no [host]: masks in files can be audited and compared, "
@@ -127,31 +87,37 @@ def read_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
     return parse(tables, str(path))
 
 
-def read_audited(path: Path | str, overrides: Sequence[str] = ()) -> Experiment | StoredExperiment:
-    """Read a file that has a `[host]`, or `[predictions]` that were made elsewhere.
-
-    See `read_experiment`; with both tables the predictions are audited, and the host is not built.
-    """
-    tables = _tables(Path(path), overrides)
-    if "predictions" not in tables:
-        return parse(tables, str(path))
-    kept = {name: value for name, value in tables.items() if name not in _HOSTS_OWN}
-    return _checked(StoredExperiment, kept, str(path))
-
-
-_HOSTS_OWN = ("host", "method", "fit", "replay", "device")
-
-
 def parse(tables: Mapping[str, Any], name: str) -> Experiment:
     """Turn TOML's tables into a checked experiment.
 
     Raises:
         ConfigError: A key is unknown or missing, or a value is of the wrong kind.
     """
-    return _checked(Experiment, tables, name)
+    return validated(Experiment, tables, name)
 
 
-def _checked(kind: type[Read], tables: Mapping[str, Any], name: str) -> Read:
+def overridden(tables: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Change values of tables, in place: `table.key=value`, each value as TOML writes it.
+
+    Raises:
+        ConfigError: An override is no such thing, or leads through a value that is no table.
+    """
+    for override in overrides:
+        _override(tables, override)
+    return tables
+
+
+def validated(kind: type[Read], tables: Mapping[str, Any], name: str) -> Read:
+    """Turn tables into a checked dataclass.
+
+    Args:
+        kind: The dataclass.
+        tables: What its fields are made of.
+        name: Whence they come, for the error.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value is of the wrong kind.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -163,10 +129,10 @@ def _checked(kind: type[Read], tables: Mapping[str, Any], name: str) -> Read:
     return experiment
 
 
-def _tables(path: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    tables = _read(path)
-    for override in overrides:
-        _override(tables, override)
+def read_tables(path: Path | str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read the tables of an experiment file, paths made absolute; see `read_experiment`."""
+    path = Path(path)
+    tables = overridden(_read(path), overrides)
     _resolve(tables, path.resolve().parent)
     return tables
 

@@ -9,15 +9,14 @@ from typing import Any
 from apple_seg.audit import Audit, Comparison
 from apple_seg.audit import audit as run_audit
 from apple_seg.audit import compare as run_comparison
-from apple_seg.config import Experiment, StoredExperiment
+from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import FitResult, build_perturber, fit
 from apple_seg.perturb.progress import LOG, discard_checkpoint
-from apple_seg.measure import stored_masks
-from apple_seg.processes import ONE, Processes, launched, started
+from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact, save
 
 PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
@@ -104,15 +103,11 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     return Written(result, files)
 
 
-def audit_experiment(
-    experiment: Experiment | StoredExperiment, *, progress: bool = True
-) -> Written:
+def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     """Audit the host as deployed on the audit split; no perturber takes part.
 
     Where a launcher started several processes they share the cases; the main one writes the files.
     """
-    if isinstance(experiment, StoredExperiment):
-        return _audit_stored(experiment, progress=progress)
     experiment, processes = placed(experiment)
     cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
     cases = cohort.split(experiment.splits.audit)
@@ -127,65 +122,9 @@ def audit_experiment(
             progress=progress,
             processes=processes,
         )
-    files = _write(result, experiment.output / AUDIT, processes)
+    files = write_result(result, experiment.output / AUDIT, processes)
     processes.wait()
     return Written(result, files)
-
-
-def _audit_stored(experiment: StoredExperiment, *, progress: bool) -> Written:
-    cases = _stored_cases(experiment)
-    named = experiment.predictions
-    result = run_audit(
-        stored_masks(named.host, cases, column=named.column),
-        cases,
-        experiment.groups,
-        others=experiment.other_groups,
-        settings=experiment.audit,
-        caveats=experiment.caveats,
-        progress=progress,
-    )
-    return Written(result, _write(result, experiment.output / AUDIT, ONE))
-
-
-def compare_stored(experiment: StoredExperiment, *, progress: bool = True) -> Written:
-    """Compare masks of two hosts that were predicted elsewhere.
-
-    Raises:
-        ConfigError: No perturbed host's masks are named.
-    """
-    named = experiment.predictions
-    if not named.perturbed:
-        raise ConfigError(
-            "[predictions] names the masks of the host only; name those that it is compared with "
-            "as `perturbed`, or run `apple-seg audit`"
-        )
-    cases = _stored_cases(experiment)
-    host, *perturbed = (
-        stored_masks(root, cases, column=named.column) for root in (named.host, *named.perturbed)
-    )
-    result = run_comparison(
-        host,
-        perturbed,
-        cases,
-        experiment.groups,
-        others=experiment.other_groups,
-        settings=experiment.audit,
-        caveats=experiment.caveats,
-        progress=progress,
-    )
-    return Written(result, _write(result, experiment.output / COMPARISON, ONE))
-
-
-def _stored_cases(experiment: StoredExperiment) -> Cohort:
-    """Return the cases of the audit split; masks are read once, images where cases are drawn."""
-    if started() > 1:
-        raise ConfigError(
-            f"masks in files are scored in one process, and {started()} were started: run it "
-            "without `accelerate launch` or torchrun"
-        )
-    return annotated(experiment.cohort.read(), [experiment.splits.audit]).split(
-        experiment.splits.audit
-    )
 
 
 def compare_experiment(
@@ -216,7 +155,7 @@ def compare_experiment(
             progress=progress,
             processes=processes,
         )
-        files = _write(result, experiment.output / COMPARISON, processes)
+        files = write_result(result, experiment.output / COMPARISON, processes)
         times = int(artifact.record.get("audited", 0)) + 1
         record = {**artifact.record, "audit": result.to_dict(), "audited": times}
         if processes.main:
@@ -298,7 +237,9 @@ def caveats(experiment: Experiment) -> tuple[str, ...]:
     )
 
 
-def _write(result: Audit | Comparison, stem: Path, processes: Processes) -> tuple[Path, ...]:
+def write_result(
+    result: Audit | Comparison, stem: Path, processes: Processes = ONE
+) -> tuple[Path, ...]:
     """Write JSON, the per-case CSV and the HTML report beside each other, in one process."""
     json_, csv, html = (stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html"))
     if processes.main:

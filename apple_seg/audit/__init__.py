@@ -1,26 +1,37 @@
 """What can be said of groups of cases: audits of one host, comparisons of two."""
 
 from apple_seg.audit.auditing import audit, audit_scores, compare, compare_scores
+from apple_seg.audit.conventions import CONVENTIONS, Convention, convention, conventions
 from apple_seg.audit.figures import Disaggregated
+from apple_seg.audit.gate import Finding, GateCode, GateResult, gate, read_report
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.results import Audit, Comparison, Picture
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import DEFINITIONS, Change, Difference, Followed, Judgement
 
 __all__ = [
+    "CONVENTIONS",
     "DEFINITIONS",
     "Audit",
     "AuditSettings",
     "Change",
     "Comparison",
+    "Convention",
     "Difference",
     "Disaggregated",
     "Estimate",
+    "Finding",
     "Followed",
+    "GateCode",
+    "GateResult",
     "Judgement",
     "Picture",
     "audit",
     "audit_scores",
     "compare",
     "compare_scores",
+    "convention",
+    "conventions",
+    "gate",
+    "read_report",
 ]

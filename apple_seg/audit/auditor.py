@@ -303,7 +303,7 @@ class Auditor:
     def _design(self, cases: pd.DataFrame) -> Design:
         return Design(
             codes=self.codes,
-            clusters=cases["cluster"].astype(str).to_numpy(),
+            clusters=pd.factorize(cases["cluster"])[0],  # numbers sort ten times as fast
             labels=self.groups.labels,
             reference=self.groups.reference_code,
             confidence=self.settings.confidence,

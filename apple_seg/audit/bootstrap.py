@@ -24,6 +24,8 @@ def resample_means(sums: ClusterSums, *, resamples: int, seed: int) -> Floats:
         seed: Of a generator of its own: the same clusters are drawn for the same cases, so that
             two tables of the same cases are resampled alike.
     """
+    if not resamples:
+        return np.empty((0, len(sums.counts)))
     rng = np.random.default_rng(seed)
     strata = list(_strata(sums))
     means = np.full((resamples, len(sums.counts)), np.nan)

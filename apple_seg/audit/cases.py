@@ -24,6 +24,9 @@ class Counts:
     """Cases whose score is no NaN."""
 
     masks: int
+    unsized: int
+    """Masks whose sizes are not known, so that nobody knows whether they are empty."""
+
     truth_empty: int
     prediction_empty: int
     both_empty: int
@@ -41,7 +44,8 @@ def per_case(scores: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     grouped = scores.groupby("case", sort=False)
     table = grouped[["cluster"]].first()
     for name in SIZES:
-        table[name] = grouped[name].sum(min_count=1)  # unknown stays unknown
+        known = grouped[name].count() == grouped.size()
+        table[name] = grouped[name].sum().where(known)  # unknown stays unknown
     for name in metrics:
         table[name] = grouped[name].mean()
     return table.reset_index()
@@ -87,6 +91,7 @@ def _count(scores: pd.DataFrame, cases: pd.DataFrame, metric: str) -> Counts:
         clusters=int(cases["cluster"].nunique()),
         scored=int(cases[metric].notna().sum()),
         masks=len(scores),
+        unsized=int(scores[list(SIZES)].isna().any(axis=1).sum()),
         truth_empty=int(no_truth.sum()),
         prediction_empty=int(no_prediction.sum()),
         both_empty=int((no_truth & no_prediction).sum()),

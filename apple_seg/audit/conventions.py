@@ -132,34 +132,18 @@ def conventions(
         policy: The audit's, for those tools that have none.
     """
     sized = bool(scores[list(SIZES)].notna().all(axis=None))
-    audited = apply_policy(scores, policy)
-    tables = dict.fromkeys(CONVENTIONS, audited) | {"fairmedfm": apply_policy(scores, "one")}
-    if sized:
-        tables["fairseg"] = fairseg_scores(scores)
-    else:
-        del tables["fairseg"]
-    return {
-        name: convention(name, per_case(table, ["dice"])["dice"].to_numpy(), codes, labels=labels)
-        for name, table in tables.items()
-    }
+    found = {}
+    for name in CONVENTIONS:
+        if name == "fairseg" and not sized:
+            continue
+        table = apply_policy(scores, _POLICIES.get(name, policy))
+        dice = per_case(table, ["dice"])["dice"].to_numpy()
+        found[name] = convention(name, dice, codes, labels=labels)
+    return found
 
 
-def fairseg_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return scores as FairSeg has them where a mask is empty: Dice, IoU and HD95.
-
-    A false positive on an empty truth counts as perfect there, and a truth that was rightly left
-    empty as a miss; both at a distance of 0.
-
-    Args:
-        scores: What `apple_seg.measure.score` returns, with sizes that are known.
-    """
-    result = scores.copy()
-    for name, false_positive in (("dice", 1.0), ("iou", 1.0), ("hd95", 0.0)):
-        if name in result:
-            result.loc[scores["truth_size"] == 0, name] = false_positive
-            result.loc[scores["predicted_size"] == 0, name] = 0.0  # of both empty this one holds
-    return result
-
+_POLICIES = {"fairmedfm": "one", "fairseg": "fairseg"}
+"""Those tools that have a policy of their own for empty masks."""
 
 _Scores = NDArray[np.float64]
 

@@ -1,44 +1,60 @@
-"""How much each site matters to the masks: what erasing or disturbing its latent costs, by group."""
+"""How much each site matters to the masks: what erasing or disturbing its latent does to them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from apple_seg.audit.cases import per_case
-from apple_seg.audit.collecting import Codes, evenly, runs, seed_of
+from apple_seg.audit.collecting import Codes, batches, evenly, runs, seed_of
 from apple_seg.audit.figures import Design, Disaggregated, disaggregate
-from apple_seg.audit.pairs import pair
 from apple_seg.audit.survey_settings import SurveySettings
 from apple_seg.data import Case, Cohort, Groups
 from apple_seg.errors import HostError
 from apple_seg.host import PerturbedSegmentor, Pipeline
-from apple_seg.measure import score
+from apple_seg.measure import Pair, measure
 
 DEFAULTS = SurveySettings()
 
-_METRICS = ("dice",)
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """What became of the masks of some cases, overall and by group."""
+
+    dice_lost: Disaggregated
+    """Dice before less Dice after, of the same cases; no cases where none has a true mask."""
+
+    mask_moved: Disaggregated
+    """1 - Dice of the mask after with the mask before: a mask may move and lose nothing on average,
+    here gaining and there losing. It needs no true mask."""
+
+    @property
+    def figures(self) -> Mapping[str, Disaggregated]:
+        """Both, by what they are."""
+        return {"Dice lost": self.dice_lost, "mask moved": self.mask_moved}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteInfluence:
-    """Mean Dice lost, of the same cases with and without; near 0, the mask does not listen."""
+    """What one site matters."""
 
-    erased: Disaggregated
+    erased: Effect
     """Each channel is replaced by its mean over cells: what is left is how much of it there is,
     and no longer where."""
 
-    disturbed: Disaggregated
+    disturbed: Effect
     """Gaussian noise of each channel's own standard deviation is added. Half of its variance is
     common to all cells of a channel: a mask that listens to how much of a channel there is, and
-    not where, would not hear the erasing."""
+    not where, does not hear the erasing."""
+
+    @property
+    def effects(self) -> Mapping[str, Effect]:
+        """Both, by what was done."""
+        return {"erased": self.erased, "disturbed": self.disturbed}
 
 
 class Erase(nn.Module):
@@ -59,12 +75,12 @@ class Disturb(nn.Module):
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = seed
-        self.keys: Sequence[str] = ()
+        self._keys: Sequence[str] = ()
         self._seen = 0
 
     def expect(self, keys: Sequence[str]) -> None:
         """Name the cases of the next batch."""
-        self.keys, self._seen = keys, 0
+        self._keys, self._seen = keys, 0
 
     def forward(self, latent: Tensor) -> Tensor:
         """Map (N, C, *cells) to the same shape."""
@@ -74,9 +90,9 @@ class Disturb(nn.Module):
 
     def _draw(self, shape: Sequence[int]) -> Tensor:
         """Return noise (C, *cells) of variance 1 for the row that comes next."""
-        call, row = divmod(self._seen, len(self.keys))
+        call, row = divmod(self._seen, len(self._keys))
         self._seen += 1
-        generator = torch.Generator().manual_seed(seed_of(self.seed, self.keys[row], call))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self._keys[row], call))
         own = torch.randn(tuple(shape), generator=generator)
         common = torch.randn((shape[0], *[1] * (len(shape) - 1)), generator=generator)
         return (own + common) / 2**0.5
@@ -96,7 +112,7 @@ def survey_influence(
 
     Args:
         pipeline: A wrapped host as it is deployed.
-        cohort: Annotated cases; see `choose_by_group` for those that are used.
+        cohort: Cases, one at least; see `choose_by_group` for those that are used.
         groups: Declared before anything is measured.
         settings: What to do.
         progress: Whether to show a progress bar.
@@ -105,44 +121,38 @@ def survey_influence(
         A site each; None where the latent is a single cell, which its mean does not change.
 
     Raises:
-        CaseError: A case has no mask.
         HostError: The perturbers are disabled, or the host returned what is no number.
     """
-    segmentor = pipeline.segmentor
-    if not segmentor.enabled:
+    if not pipeline.segmentor.enabled:
         raise HostError("influence is measured with perturbers; leave disabled() first")
     codes = groups.codes(cohort.table)
     places = choose_by_group(codes, settings.influence_cases)
-    loss = _Loss(
-        pipeline,
-        cohort.take(cohort.table.index.to_numpy()[places]),
-        Design(
-            codes=codes[places],
-            clusters=cohort.clusters[places].astype(str),
-            labels=groups.labels,
-            reference=groups.reference_code,
-            confidence=settings.confidence,
-            resamples=0,
-            seed=settings.seed,
-        ),
-        settings.batch_size,
+    chosen = cohort.take(cohort.table.index.to_numpy()[places])
+    trials = _Trials(pipeline, settings.seed)
+    rows: list[Mapping[_Trial, _Outcome]] = []
+    text = "erasing and disturbing sites" if progress else None
+    with _restored(pipeline.segmentor):
+        for batch in batches(chosen, settings.batch_size, text):
+            for cases in runs(pipeline, batch):
+                rows += trials.run(cases)
+    design = Design(
+        codes=codes[places],
+        clusters=chosen.clusters.astype(str),
+        labels=groups.labels,
+        reference=groups.reference_code,
+        confidence=settings.confidence,
+        resamples=0,
+        seed=settings.seed,
     )
-    found: list[SiteInfluence | None] = []
-    with _cleared(segmentor) as identities:
-        deployed = loss.scores()
-        sites = range(len(segmentor.sites))
-        for site in tqdm(
-            sites, "erasing and disturbing sites", disable=None if progress else True, leave=False
-        ):
-            if prod(segmentor.shapes[site].cells) == 1:
-                found.append(None)
-                continue
-            lost = []
-            for perturber in (Erase(), Disturb(settings.seed)):
-                segmentor.install([*identities[:site], perturber, *identities[site + 1 :]])
-                lost.append(loss.of(deployed, loss.scores(perturber)))
-            found.append(SiteInfluence(erased=lost[0], disturbed=lost[1]))
-    return found
+    return [
+        SiteInfluence(
+            erased=_effect([row[site, "erased"] for row in rows], design),
+            disturbed=_effect([row[site, "disturbed"] for row in rows], design),
+        )
+        if site in trials.sites
+        else None
+        for site in range(len(pipeline.segmentor.sites))
+    ]
 
 
 def choose_by_group(codes: Codes, limit: int) -> Codes:
@@ -161,46 +171,74 @@ def choose_by_group(codes: Codes, limit: int) -> Codes:
     return np.sort(np.concatenate(parts))
 
 
-@dataclass(frozen=True)
-class _Loss:
-    """What is the same for all sites."""
+_Trial = tuple[int, str]
+"""A site's place, and what is done to it."""
 
-    pipeline: Pipeline
-    cohort: Cohort
-    design: Design
-    batch_size: int
+_Outcome = tuple[float, float]
+"""Dice lost and mask moved, of one case."""
 
-    def scores(self, perturber: nn.Module | None = None) -> pd.DataFrame:
-        """Score the cases with what is installed."""
+_Masks = NDArray[np.bool_]
 
-        def predict(batch: Sequence[Case]) -> list[NDArray[np.bool_]]:
-            masks = []
-            for cases in runs(self.pipeline, batch):
-                if isinstance(perturber, Disturb):
-                    perturber.expect([case.key for case in cases])
-                masks += self.pipeline(cases)
-            return masks
 
-        return score(
-            predict, self.cohort, metrics=_METRICS, batch_size=self.batch_size, progress=False
-        )
+class _Trials:
+    """Runs a batch once as deployed and once for each trial, and compares the masks."""
 
-    def of(self, deployed: pd.DataFrame, changed: pd.DataFrame) -> Disaggregated:
-        """Return the mean Dice lost, of pairs; an empty mask rightly left empty counts as 1."""
-        pairs = pair(deployed, changed, _METRICS)
-        before, after = (per_case(one, _METRICS)["dice"] for one in pairs)
-        return disaggregate((before - after).to_numpy(dtype=float), self.design)
+    def __init__(self, pipeline: Pipeline, seed: int) -> None:
+        shapes = pipeline.segmentor.shapes
+        self.pipeline = pipeline
+        self.sites = [site for site, shape in enumerate(shapes) if prod(shape.cells) > 1]
+        self.nothing = [nn.Identity() for _ in shapes]
+        self.disturb = Disturb(seed)
+        kinds: dict[str, nn.Module] = {"erased": Erase(), "disturbed": self.disturb}
+        self.trials = {
+            (site, name): [kind if place == site else nn.Identity() for place in range(len(shapes))]
+            for site in self.sites
+            for name, kind in kinds.items()
+        }
+
+    def run(self, cases: Sequence[Case]) -> list[Mapping[_Trial, _Outcome]]:
+        """Return the outcomes of each case; the last trial's perturbers are left installed."""
+        self.pipeline.segmentor.install(self.nothing)
+        deployed = self.pipeline(cases)
+        rows: list[dict[_Trial, _Outcome]] = [{} for _ in cases]
+        for trial, perturbers in self.trials.items():
+            self.pipeline.segmentor.install(perturbers)
+            self.disturb.expect([case.key for case in cases])
+            masks = self.pipeline(cases)
+            for row, case, before, after in zip(rows, cases, deployed, masks, strict=True):
+                row[trial] = _compare(before, after, case.mask)
+        return list(rows)
+
+
+def _compare(before: _Masks, after: _Masks, truth: _Masks | None) -> _Outcome:
+    """Compare one case's masks (K, *spatial); a class whose masks are all empty loses nothing."""
+    moved = [0.0 if np.isnan(dice) else 1 - dice for dice in map(_dice, after, before)]
+    if truth is None:
+        return float("nan"), float(np.mean(moved))
+    pairs = zip(map(_dice, before, truth), map(_dice, after, truth), strict=True)
+    # As in a paired audit: a truly empty mask counts where one of the two is not, and as 1 then.
+    scored = [pair for pair in pairs if not np.isnan(pair).all()]
+    lost = [float(was - now) for was, now in np.nan_to_num(scored, nan=1.0)]
+    return float(np.mean(lost)) if lost else float("nan"), float(np.mean(moved))
+
+
+def _dice(one: _Masks, other: _Masks) -> float:
+    """Return the Dice of two masks (*spatial); NaN where both are empty."""
+    return measure(Pair(one, other, None, 0.0), ("dice",))["dice"]
+
+
+def _effect(outcomes: Sequence[_Outcome], design: Design) -> Effect:
+    lost, moved = np.array(outcomes, dtype=np.float64).T
+    return Effect(dice_lost=disaggregate(lost, design), mask_moved=disaggregate(moved, design))
 
 
 @contextmanager
-def _cleared(segmentor: PerturbedSegmentor) -> Iterator[list[nn.Module]]:
-    """Take every perturber away for a while, at full strength, and yield what stands there."""
+def _restored(segmentor: PerturbedSegmentor) -> Iterator[None]:
+    """Put perturbers and strength back afterwards; meanwhile what is installed acts fully."""
     installed, strength = list(segmentor.perturbers), segmentor.strength
-    identities: list[nn.Module] = [nn.Identity() for _ in installed]
     try:
-        segmentor.install(identities)
         segmentor.strength = 1.0
-        yield identities
+        yield
     finally:
         segmentor.install(installed)
         segmentor.strength = strength

@@ -32,7 +32,8 @@ def align(host: pd.DataFrame, perturbed: pd.DataFrame) -> pd.DataFrame:
             raise CaseError(f"{table.index[table.index.duplicated()][0]}: twice among the {name}'s")
     same_cases(left.index, right.index, "host's scores", "perturbed host's scores")
     right = right.loc[left.index]
-    other = (left["truth_size"] != right["truth_size"]) & left["truth_size"].notna()
+    both = left["truth_size"].notna() & right["truth_size"].notna()
+    other = both & (left["truth_size"] != right["truth_size"])
     if other.any():
         raise CaseError(f"{left.index[other][0]}: the two tables were scored against other masks")
     return right.reset_index()[perturbed.columns.to_list()]

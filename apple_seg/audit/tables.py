@@ -1,7 +1,8 @@
-"""The tables that terminal and report show, as text: worst group and signed difference first."""
+"""Tables as text, and how a metric's numbers are written in them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,11 @@ from apple_seg.audit.figures import Disaggregated
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.measure import METRICS, POLICIES
+
+_LONG = 34
+"""Characters of a cell from which its column is prose: it wraps, and stands to the left."""
+
+_TITLES = {"truth_size": "Size of the true mask", "predicted_size": "Size of the predicted mask"}
 
 
 class Table(NamedTuple):
@@ -22,6 +28,18 @@ class Table(NamedTuple):
 
     rows: list[tuple[str, ...]]
     note: str = ""
+
+    parts: Mapping[int, str] = MappingProxyType({})
+    """Place of a row to the heading that stands before it."""
+
+    @property
+    def prose(self) -> frozenset[int]:
+        """Places of the columns that hold sentences."""
+        return frozenset(
+            place
+            for place in range(1, len(self.columns))
+            if any(len(row[place]) > _LONG for row in self.rows)
+        )
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,11 @@ class Form:
         """Write a number; a dash where there is none."""
         if not np.isfinite(value):
             return "-"
-        return f"{value:{'+' if self.signed else ''}.{self.digits}f}"
+        return f"{value:{'+' if self.signed else ''},.{self.digits}f}"
+
+    def range(self, low: float, high: float) -> str:
+        """Write the ends of an interval."""
+        return f"[{self.number(low)}, {self.number(high)}]"
 
     def interval(self, found: Estimate) -> str:
         """Write a value with its interval."""
@@ -43,31 +65,40 @@ class Form:
             return "no cases"
         if not found.known:
             return f"{self.number(found.value)} [no interval]"
-        return f"{self.number(found.value)} [{self.number(found.low)}, {self.number(found.high)}]"
+        return f"{self.number(found.value)} {self.range(found.low, found.high)}"
 
     def bootstrap(self, found: Estimate) -> str:
         """Write the bootstrap's interval."""
         if not np.isfinite(found.bootstrap_low):
             return "-"
-        return f"[{self.number(found.bootstrap_low)}, {self.number(found.bootstrap_high)}]"
+        return self.range(found.bootstrap_low, found.bootstrap_high)
 
     @property
     def difference(self) -> "Form":
-        """How differences of such numbers are written."""
-        return Form(self.digits, signed=True)
+        """How differences and changes of such numbers are written: a digit more, with a sign."""
+        return Form(self.digits if self.signed or not self.digits else self.digits + 1, signed=True)
 
 
 def title_of(name: str) -> str:
     """Return what a column is called in prose."""
-    sizes = {"truth_size": "true mask size", "predicted_size": "predicted mask size"}
-    return METRICS[name].title if name in METRICS else sizes[name]
+    return METRICS[name].title if name in METRICS else _TITLES[name]
 
 
 def form_of(name: str) -> Form:
     """Return how a column's means are written."""
     if name in SIZES:
         return Form(digits=0)
-    return Form() if METRICS[name].overlap else Form(digits=2)
+    return Form(digits=1 if METRICS[name].kind == "distance" else 3)
+
+
+def percent(share: float) -> str:
+    """Write a share."""
+    return f"{100 * share:.1f} %" if np.isfinite(share) else "-"
+
+
+def counted(number: int, of: int) -> str:
+    """Write a count, and what share of how many it is."""
+    return f"{number:,} ({percent(number / of)})" if of and number else f"{number:,}"
 
 
 def audit_tables(audit: Audit) -> list[Table]:

@@ -2,7 +2,8 @@
 
 from apple_seg.data.cohort import Case, Cohort
 from apple_seg.data.groups import UNKNOWN, Groups
+from apple_seg.data.importers import fairmedfm_manifest
 from apple_seg.data.manifest import Manifest, check
 from apple_seg.data.views import VIEWS, viewed
 
-__all__ = ["UNKNOWN", "VIEWS", "Case", "Cohort", "Groups", "Manifest", "check", "viewed"]
+__all__ = ["UNKNOWN", "VIEWS", "Case", "Cohort", "Groups", "Manifest", "check", "fairmedfm_manifest", "viewed"]

@@ -13,7 +13,7 @@ from apple_seg.host.pipeline import (
     prepare,
     to_grid,
 )
-from apple_seg.host.proof import LatentShape
+from apple_seg.host.proof import LatentShape, disturbed
 from apple_seg.host.segmentor import Example, PerturbedSegmentor, Segmentation, wrap
 from apple_seg.host.site import Site
 from apple_seg.host.spec import HostSpec, InputSpec, OutputSpec, PromptSpec
@@ -35,6 +35,7 @@ __all__ = [
     "Site",
     "channels_last",
     "choose_sites",
+    "disturbed",
     "draw_prompts",
     "find_adapter",
     "fingerprint",

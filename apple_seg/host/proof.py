@@ -165,10 +165,15 @@ class _Watch(nn.Module):
 
 
 class _Noise(nn.Module):
-    """Add noise as large as the latent; its generator is its own."""
+    """Disturb the latent."""
 
     def forward(self, latent: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(latent.shape, generator=generator).to(latent)
-        scale = latent.std() if latent.numel() > 1 else latent.new_ones(())
-        return latent + noise * torch.where(scale > 0, scale, torch.ones_like(scale))
+        return disturbed(latent)
+
+
+def disturbed(latent: Tensor) -> Tensor:
+    """Return a latent (N, C, *cells) plus noise as large, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(latent.shape, generator=generator).to(latent)
+    scale = latent.std() if latent.numel() > 1 else latent.new_ones(())
+    return latent + noise * torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -4,22 +4,31 @@ from apple_seg.measure.empties import EVERY_POLICY, POLICIES, Policy, apply_poli
 from apple_seg.measure.gather import gathered_table
 from apple_seg.measure.metrics import METRICS, Metric, Pair, measure
 from apple_seg.measure.scores import DEFAULT_METRICS, DEFAULT_TOLERANCE, Predict, score
+from apple_seg.measure.skin import ITA_COLUMN, ITA_CUTS, ITA_NAMES, ita_estimate, with_ita
 from apple_seg.measure.stored import StoredMasks, stored_masks
+from apple_seg.measure.tables import ScoreTable, read_scores
 
 __all__ = [
     "DEFAULT_METRICS",
     "DEFAULT_TOLERANCE",
     "EVERY_POLICY",
+    "ITA_COLUMN",
+    "ITA_CUTS",
+    "ITA_NAMES",
     "METRICS",
     "POLICIES",
     "Metric",
     "Pair",
     "Policy",
     "Predict",
+    "ScoreTable",
     "StoredMasks",
     "apply_policy",
     "gathered_table",
+    "ita_estimate",
     "measure",
+    "read_scores",
     "score",
     "stored_masks",
+    "with_ita",
 ]

@@ -38,7 +38,7 @@ class Auc:
     """(J,) names."""
 
     shares: Floats = field(repr=False, compare=False)
-    """(J,) each cluster's phi."""
+    """(J,) each cluster's phi, times the spread."""
 
 
 class AucChange(NamedTuple):
@@ -63,6 +63,7 @@ def macro_auc(
     clusters: NDArray[Any],
     *,
     folds: Codes | None = None,
+    spread: float = 1.0,
     confidence: float = 0.95,
 ) -> Auc:
     """Return how well scores tell groups apart: the mean over folds of the AUC within each.
@@ -76,6 +77,7 @@ def macro_auc(
         clusters: (N,) whom each case's errors are shared with.
         folds: (N,) which probe gave each score; one where None. A fold without a group, or with
             nothing but it, says nothing of that group.
+        spread: How much wider the interval has to be, where folds are not independent.
         confidence: Of the interval, two-sided.
     """
     folds = np.zeros(len(codes), dtype=np.int64) if folds is None else folds
@@ -87,7 +89,7 @@ def macro_auc(
             return _nothing(confidence)
         aucs.append(np.mean([one.auc for _, one in curves]))
         for rows, one in curves:
-            phi[rows] += one.phi / len(curves) / len(columns)
+            phi[rows] += spread * one.phi / len(curves) / len(columns)
     names, place = np.unique(clusters, return_inverse=True)
     shares = np.bincount(place, weights=phi, minlength=len(names)).astype(np.float64)
     value = float(np.mean(aucs))

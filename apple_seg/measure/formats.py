@@ -153,8 +153,9 @@ def read_fairmedfm(content: bytes, name: str, case: str | None) -> RawScores:
     columns = endings or {ONE_CLASS: {"dice": single[0]}}
     for ending, mine in columns.items():
         for target in (*SIZES, *METRICS):
-            wanted = f"{target}_{plain(ending)}" if endings else target
-            mine |= {target: one for one in table.named([wanted]) if target not in mine}
+            found = table.named([f"{target}_{plain(ending)}" if endings else target])
+            if found and target not in mine:
+                mine[target] = found[0]
     named, caveats = _name_cases(table, case, name)
     return RawScores(*_by_class(named, columns), named.faults, caveats)
 
@@ -192,16 +193,17 @@ def _numbers(table: TextTable, columns: Mapping[str, str]) -> pd.DataFrame:
 
 def _column(table: TextTable, column: str, name: str) -> NDArray[np.float64]:
     values = np.full(len(table.frame), math.nan)
-    for place, (row, text) in enumerate(table.frame[column].items()):
-        wrong = ""
-        if text.lower() not in NAN_WORDS:
-            try:
-                values[place] = float(text)
-                wrong = wrong_number(float(text), name)
-            except ValueError:
-                wrong = "no number"
+    for place, text in enumerate(table.frame[column].tolist()):
+        if text.lower() in NAN_WORDS:
+            continue
+        try:
+            values[place] = float(text)
+            wrong = wrong_number(values[place], name)
+        except ValueError:
+            wrong = "no number"
         if wrong:
-            table.faults.append(Fault(int(str(row)), f"{column} is {text}, {wrong}"))
+            row = int(table.frame.index[place])
+            table.faults.append(Fault(row, f"{column} is {text}, {wrong}"))
     return values
 
 

@@ -65,10 +65,10 @@ def gathered_table(
     for name in required:
         if len(torn := varies.index[varies[name]]):
             found = table.loc[(names == torn[0]).to_numpy(), name].unique()
+            more = f", and so do those of {len(torn) - 1} more" if len(torn) > 1 else ""
             raise CaseError(
-                f"{column} {torn[0]}: its slices differ in {name!r} ({_listed(found)}), and so do "
-                f"those of {len(torn) - 1} more; a volume has one {name}: mend the table, or "
-                "gather by another column"
+                f"{column} {torn[0]}: its slices differ in {name!r} ({_listed(found)}){more}; a "
+                f"volume has one {name}: mend the table, or gather by another column"
             )
     same = [name for name in table if name not in (KEY, MASK) and not varies[name].any()]
     first = ~names.duplicated()

@@ -88,11 +88,12 @@ def surface(mask: Mask) -> Mask:
     medpy, a mask less its erosion; their erosion takes ten times as long.
     """
     inside = mask.copy()
+    parts = slice(1, None), slice(None, -1), slice(1), slice(-1, None)
     for axis in range(mask.ndim):
-        kept, whole = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
-        kept[1:] &= whole[:-1]
-        kept[:-1] &= whole[1:]
-        kept[[0, -1]] = False
+        ahead, behind, first, last = ((slice(None),) * axis + (part,) for part in parts)
+        inside[ahead] &= mask[behind]
+        inside[behind] &= mask[ahead]
+        inside[first] = inside[last] = False
     return mask ^ inside
 
 

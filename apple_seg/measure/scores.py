@@ -55,8 +55,9 @@ def score(
         tolerance: Of the NSD: in mm, or in pixels where a case has no spacing.
         batch_size: Cases in memory at once.
         gather: Column that says of which volume a case is a slice. Slices are predicted as they
-            are, volume by volume; the volume is scored, and held in memory (its masks only). See
-            `gathered_table` for the table that goes with such scores.
+            are, volume by volume; the volume is scored, its slices in the cohort's order (which
+            distances depend on), and held in memory (its masks only). `gathered_table` gives the
+            table that goes with such scores.
         thickness: With `gather`: column with the millimetres from slice to slice. Without it
             distances in volumes are in voxels, each as deep as it is wide.
         progress: Whether to show a progress bar.

@@ -25,15 +25,15 @@ from tqdm import tqdm
 from apple_seg.data import Case, Cohort
 from apple_seg.errors import CaseError
 
-COLUMN = "ita_estimate"
+ITA_COLUMN = "ita_estimate"
 
-CUTS = (-30.0, 10.0, 28.0, 41.0, 55.0)
-"""Degrees, for `Groups(by={"ita_estimate": CUTS}, reference="ita_estimate >= 55")`; between them
-lie the classes of `NAMES` (Chardon et al. 1991; in six classes by Del Bino et al. 2006, Pigment
-Cell Res. 19:606). A value on a cut belongs to the lighter class here."""
+ITA_CUTS = (-30.0, 10.0, 28.0, 41.0, 55.0)
+"""Degrees, for `Groups(by={"ita_estimate": ITA_CUTS}, reference="ita_estimate >= 55")`; between
+them lie the classes of `ITA_NAMES` (Chardon et al. 1991; in six classes by Del Bino et al. 2006,
+Pigment Cell Res. 19:606). A value on a cut belongs to the lighter class here."""
 
-NAMES = ("dark", "brown", "tan", "intermediate", "light", "very light")
-"""The classes from below the first of `CUTS` to above the last."""
+ITA_NAMES = ("dark", "brown", "tan", "intermediate", "light", "very light")
+"""The classes from below the first of `ITA_CUTS` to above the last."""
 
 MARGIN = 0.05
 """How far around masks and frames pixels are left out, as a share of the image's shorter side: a
@@ -130,7 +130,7 @@ def with_ita(cohort: Cohort, *, maximum: float = 255.0, progress: bool = True) -
             f"none of {len(cohort)} images has {LEAST:.0%} of usable skin: are these pictures of "
             f"skin, with values from 0 to {maximum:g}?"
         )
-    return replace(cohort, table=cohort.table.assign(**{COLUMN: values}))
+    return replace(cohort, table=cohort.table.assign(**{ITA_COLUMN: values}))
 
 
 def _of_case(cohort: Cohort, maximum: float, index: int) -> ItaEstimate:

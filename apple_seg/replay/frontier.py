@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from apple_seg.host import Inputs, PerturbedSegmentor
+from apple_seg.host import Inputs, PerturbedSegmentor, disturbed
 from apple_seg.replay.calls import Call
 
 _CONSTANTS = (type(None), bool, int, float, str)
@@ -32,7 +32,7 @@ def find_calls(
         inputs: A batch on the host's device.
         barred: Calls that are known not to be replayable for other reasons.
     """
-    clean, noisy = (_trace(segmentor, inputs, noise=noise) for noise in (0.0, 1.0))
+    clean, noisy = (_trace(segmentor, inputs, noisy=noisy) for noisy in (False, True))
     unchanged = {
         call: run
         for call, run in clean.runs.items()
@@ -66,7 +66,7 @@ class _Traced:
     """When each site fired."""
 
 
-def _trace(segmentor: PerturbedSegmentor, inputs: Inputs, *, noise: float) -> _Traced:
+def _trace(segmentor: PerturbedSegmentor, inputs: Inputs, *, noisy: bool) -> _Traced:
     """Run the host once and note when each call began and ended, and what it returned."""
     traced, clock, stack = _Traced(), count(), list[_Run]()
     calls: dict[str, int] = {}
@@ -83,7 +83,10 @@ def _trace(segmentor: PerturbedSegmentor, inputs: Inputs, *, noise: float) -> _T
         if len(traced.fired) < expected:
             run.digest = _digest(output)
 
-    watchers = [_Watcher(lambda: traced.fired.append(next(clock)), noise) for _ in range(expected)]
+    def fire() -> None:
+        traced.fired.append(next(clock))
+
+    watchers = [_Watcher(fire, noisy=noisy) for _ in range(expected)]
     with ExitStack() as hooks, installed(segmentor, watchers):
         for name, module in segmentor.host.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
@@ -97,26 +100,21 @@ def _trace(segmentor: PerturbedSegmentor, inputs: Inputs, *, noise: float) -> _T
             hooks.callback(before.remove)
             hooks.callback(after.remove)
         prompts = {name: value.flip(0) for name, value in inputs.prompts.items()}
-        segmentor.predict(inputs.images, **(prompts if noise else inputs.prompts))
+        segmentor.predict(inputs.images, **(prompts if noisy else inputs.prompts))
     return traced
 
 
 class _Watcher(nn.Module):
-    """Say that a site fires; add noise as large as the latent, from a generator of its own."""
+    """Say that a site fires, and disturb the latent where that is asked for."""
 
-    def __init__(self, say: Callable[[], None], noise: float) -> None:
+    def __init__(self, say: Callable[[], None], *, noisy: bool) -> None:
         super().__init__()
         self.say = say
-        self.noise = noise
+        self.noisy = noisy
 
     def forward(self, latent: Tensor) -> Tensor:
         self.say()
-        if not self.noise:
-            return latent
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.randn(latent.shape, generator=generator).to(latent)
-        scale = latent.std() if latent.numel() > 1 else latent.new_ones(())
-        return latent + self.noise * drawn * torch.where(scale > 0, scale, torch.ones_like(scale))
+        return disturbed(latent) if self.noisy else latent
 
 
 @contextmanager

@@ -1,0 +1,94 @@
+"""What `apple-seg sites` does: survey a host's sites, as deployed or with a perturber file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from torch import nn
+
+from apple_seg.audit.survey import survey
+from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.config import Experiment
+from apple_seg.data import Cohort
+from apple_seg.errors import AdapterNotFoundError, SiteError
+from apple_seg.files import to_json, write_text
+from apple_seg.host import PerturbedSegmentor, Site, choose_sites
+from apple_seg.workflow import (
+    Written,
+    attach_experiment,
+    perturber_of,
+    perturber_shares,
+    pipeline_of,
+    wrapped,
+)
+
+SITES = "sites.json"
+"""Name of the result in an experiment's output folder."""
+
+
+def survey_experiment(
+    experiment: Experiment,
+    perturber: Path | None = None,
+    *,
+    settings: SurveySettings,
+    progress: bool = True,
+) -> Written:
+    """Survey every site of the host on the validation split, and write `sites.json`.
+
+    Args:
+        experiment: Its masks may be missing; influence is then not measured.
+        perturber: A file whose perturbers are attached, and probed before and after.
+        settings: What to do.
+        progress: Whether to show progress bars.
+    """
+    split = experiment.splits.validation
+    cohort = experiment.cohort.read_checked(experiment.groups, splits=[split], progress=progress)
+    cases = cohort.split(split)
+    with _everywhere(experiment, cases, perturber) as segmentor:
+        result = survey(
+            pipeline_of(experiment, segmentor, cases),
+            cases,
+            experiment.groups,
+            settings=settings,
+            shares=perturber_shares(segmentor, experiment.method.perturber),
+            progress=progress,
+        )
+    file = experiment.output / SITES
+    write_text(file, to_json(result.to_dict()))
+    return Written(result, (file,))
+
+
+@contextmanager
+def _everywhere(
+    experiment: Experiment, cases: Cohort, perturber: Path | None
+) -> Iterator[PerturbedSegmentor]:
+    """Wrap the host at all sites that its adapter knows or that are named, the file's among them.
+
+    Where the file has no perturber, the identity stands.
+    """
+    attached: dict[Site, nn.Module] = {}
+    strength = 1.0
+    if perturber is not None:
+        proved = attach_experiment(experiment, perturber_of(experiment, perturber))
+        proved.detach()
+        attached = dict(zip(proved.sites, proved.perturbers, strict=True))
+        strength = proved.strength
+    sites = _sites(experiment, tuple(attached))
+    with wrapped(experiment, cases, sites=sites) as segmentor:
+        segmentor.install([attached.get(site, nn.Identity()) for site in segmentor.sites])
+        segmentor.strength = strength
+        yield segmentor.eval()
+
+
+def _sites(experiment: Experiment, attached: tuple[Site, ...]) -> str | tuple[Site, ...]:
+    """Return those that the adapter knows, then those only named, then those only attached."""
+    named = experiment.method.sites
+    own = attached if isinstance(named, str) else (*named, *attached)
+    if not own:
+        return "all"
+    known: tuple[Site, ...] = ()
+    with suppress(AdapterNotFoundError, SiteError):  # sites are named where no adapter knows any
+        known = choose_sites(experiment.host.build(), "all")
+    # The same tensor may be listed by two, of which the last one says what stays clean.
+    places = {(site.module, site.io, site.item): site for site in (*known, *own)}
+    return tuple(places.values())
