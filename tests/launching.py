@@ -1,8 +1,15 @@
-"""Two processes, started by accelerate's launcher as a user would."""
+"""The command line in processes of its own: one, or two started by accelerate's launcher."""
 
 import os
 import subprocess
 import sys
+
+
+def apple_seg(*arguments, **variables):
+    """Run a command as a user would."""
+    command = [sys.executable, "-m", "apple_seg", *map(str, arguments)]
+    environment = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PATH": "/usr/bin:/bin"} | variables
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def launch(*arguments):

@@ -1,12 +1,11 @@
 """The commands, in processes of their own, on a small planted cohort."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
+from launching import apple_seg
 from planted import write_experiment
 
 
@@ -16,12 +15,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     write_experiment(folder)
     return folder
-
-
-def apple_seg(*arguments, **variables):
-    command = [sys.executable, "-m", "apple_seg", *map(str, arguments)]
-    environment = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PATH": "/usr/bin:/bin"} | variables
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_fit_compare_and_attach_in_processes_of_their_own(folder):

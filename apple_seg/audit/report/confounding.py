@@ -1,0 +1,144 @@
+"""The group, or what goes with it: differences among cases alike, and curves against numbers."""
+
+from collections.abc import Mapping
+
+from apple_seg.audit.adjust import Adjustment
+from apple_seg.audit.curves import Curve
+from apple_seg.audit.report.document import Plot, Plots, Prose, Section, tabled
+from apple_seg.audit.report.forest import Mark, Row, forest
+from apple_seg.audit.report.lines import lines
+from apple_seg.audit.report.phrases import enumerate_words
+from apple_seg.audit.report.reading import Result, audits_of, cuts_of, gap_name, host_of
+from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.tables import Table, form_of, percent, title_of
+
+_HOW = {
+    "regression": "regression: a smooth curve of each number and a level of each word take their "
+    "part out, the same part in every group",
+    "matching": "matching: only cases of like covariates are compared; those without a counterpart "
+    "are left out",
+}
+
+
+def confounding(result: Result, name: str = "confounding") -> Section | None:
+    """Return the differences among cases alike beside the raw ones; None where there are none."""
+    adjusted = host_of(result).adjusted
+    if not adjusted:
+        return None
+    metric = title_of(result.settings.metric)
+    known = list(dict.fromkeys(one for some in adjusted for one in some.covariates))
+    return Section(
+        name=name,
+        title="The group, or what goes with it?",
+        blocks=(
+            Prose(
+                f"Groups also differ in other things, and these may cost {metric} on their own: an "
+                "error of one pixel at the edge costs a small mask more than a large one. Adjusted "
+                "is the difference that is left among cases alike in "
+                f"{enumerate_words(known)}. Where it falls towards 0, the raw difference goes with "
+                "these. That does not make it harmless: a group whose lesions are found late, and "
+                "so are larger, is harmed by way of their size. Where it stays, they do not "
+                "explain it, and something that was not recorded still may."
+            ),
+            _adjusted_plot(result, name),
+            *tabled([_adjusted_table(result)]),
+        ),
+    )
+
+
+def curves(result: Result) -> Section | None:
+    """Return the score against each number; None where none was declared or could be drawn."""
+    found = {whose: one.curves for whose, one in audits_of(result).items()}
+    if not found["host"]:
+        return None
+    blocks = [_curve_plots(result, column) for column in found["host"]]
+    said = Prose(
+        "Groups are cut at a number that somebody chose; the curve is not. It is drawn where the "
+        "middle 96 % of cases are, with its interval at each place as a band."
+    )
+    return Section(name="curves", title="Against numbers", blocks=(said, *blocks))
+
+
+def _steps(adjusted: tuple[Adjustment, ...]) -> list[tuple[str, Adjustment]]:
+    return [(f"{enumerate_words(list(one.covariates))}, by {one.method}", one) for one in adjusted]
+
+
+def _adjusted_plot(result: Result, name: str) -> Plots:
+    audits, form = audits_of(result), form_of(result.settings.metric).difference
+    plots = []
+    for nth, label in enumerate(host_of(result).difference):
+        rows = [Row("raw", tuple(Mark(whose, one.difference[label]) for whose, one in audits.items()))]
+        for place, (step, _) in enumerate(_steps(host_of(result).adjusted)):
+            marks = (
+                Mark(whose, one.adjusted[place].difference[label])
+                for whose, one in audits.items()
+                if place < len(one.adjusted)
+            )
+            rows.append(Row(f"like in {step}", tuple(marks)))
+        drawn = forest(
+            rows,
+            name=f"{name}-{nth}",
+            xlabel=f"difference of mean {title_of(result.settings.metric)}",
+            zero=True,
+        )
+        alt = "; ".join(
+            f"{row.label}, {mark.series}: {form.interval(mark.found)}"
+            for row in rows
+            for mark in row.marks
+        )
+        plots.append(Plot(gap_name(result, label), drawn, alt))
+    return Plots("Raw and adjusted differences", tuple(plots), "")
+
+
+def _adjusted_table(result: Result) -> Table:
+    audits, form = audits_of(result), form_of(result.settings.metric).difference
+    rows, parts = [], {}
+    for label in host_of(result).difference:
+        parts[len(rows)] = gap_name(result, label)
+        raw = (form.interval(one.difference[label]) for one in audits.values())
+        rows.append(("raw", *raw, percent(1.0)))
+        for place, (step, adjustment) in enumerate(_steps(host_of(result).adjusted)):
+            found = (
+                form.interval(one.adjusted[place].difference[label])
+                if place < len(one.adjusted)
+                else "-"
+                for one in audits.values()
+            )
+            rows.append((f"like in {step}", *found, percent(adjustment.used[label])))
+    titles = ["difference"] if isinstance(result, Audit) else list(audits)
+    note = ". ".join(sentence[0].upper() + sentence[1:] for sentence in _HOW.values()) + "."
+    columns = ("", *titles, "cases of the group that it rests on")
+    return Table("Differences among cases alike", columns, rows, note, parts)
+
+
+def _curve_plots(result: Result, column: str) -> Plots:
+    metric = title_of(result.settings.metric)
+    audits = audits_of(result)
+    levels = {whose: one.curves[column] for whose, one in audits.items() if column in one.curves}
+    cuts = cuts_of(list(host_of(result).by_group), column)
+    plots = [
+        Plot(
+            f"{metric} against {column}",
+            lines(levels, name=f"curve-{column}", ylabel=f"mean {metric}", cuts=cuts),
+            _alt(levels, result),
+        )
+    ]
+    if isinstance(result, Comparison) and column in result.change_curves:
+        change = {"change": result.change_curves[column]}
+        drawn = lines(
+            change, name=f"change-{column}", ylabel=f"change of {metric}", cuts=cuts, zero=True
+        )
+        plots.append(Plot(f"Change of {metric} against {column}", drawn, _alt(change, result)))
+    return Plots(f"{metric} against {column}", tuple(plots), " ".join(plot.alt for plot in plots))
+
+
+def _alt(found: Mapping[str, Curve], result: Result) -> str:
+    """Say how far curves fall from their lower to their upper end."""
+    form, said = form_of(result.settings.metric).difference, []
+    for series, one in found.items():
+        low, high = (f"{end:g}" for end in one.ends)
+        said.append(
+            f"{series.capitalize()}: at {one.column} {low} minus at {one.column} {high} "
+            f"(10 % of cases lie beyond either): {form.interval(one.fall)}."
+        )
+    return " ".join(said)

@@ -1,0 +1,215 @@
+"""The first page: the answers, the figures that decided, and how far they go."""
+
+from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.report.answers import (
+    change_answer,
+    clearest,
+    difference_answer,
+    not_concluded,
+)
+from apple_seg.audit.report.document import Answer, Bullets, Fact, Facts, Plot, Plots, Prose, Section
+from apple_seg.audit.report.forest import Guide, Mark, Row, forest
+from apple_seg.audit.report.phrases import GLOSSES, confidence, quoted
+from apple_seg.audit.report.reading import Result, audits_of, gap_name, host_of, labels_of
+from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.tables import Form, form_of, title_of
+
+
+def title(result: Result) -> str:
+    """Return what the report is called."""
+    metric, attribute = title_of(result.settings.metric), host_of(result).attribute
+    if isinstance(result, Audit):
+        return f"Audit of a segmentor: {metric} by {attribute}"
+    return f"Segmentor with and without perturber: {metric} by {attribute}"
+
+
+def lead(result: Result) -> str:
+    """Say what was done, with each word explained that the answers need."""
+    metric, host = result.settings.metric, host_of(result)
+    cases, total = len(result.cases), f"{len(result.cases):,} cases"
+    clusters = result.cases["cluster"].nunique()
+    of = "" if clusters == cases else f" of {clusters:,} clusters (patients, or what stands for them)"
+    ran = (
+        f"A segmentor drew masks of {total}{of}."
+        if isinstance(result, Audit)
+        else f"A segmentor (the host) drew masks of the same {total}{of} twice: as it is deployed, "
+        "and with a perturber, a small part that changes what flows from its encoder to its "
+        "decoder and leaves its weights as they are."
+    )
+    return (
+        f"{ran} They are held against drawn masks by {title_of(metric)}, {GLOSSES[metric]}; "
+        f"more is better. Cases are grouped by {host.attribute}, and a difference is the mean of "
+        f"the reference group, {quoted(host.reference)}, minus that of another. Each number comes "
+        f"with its {confidence(result)} interval: in {100 * result.settings.confidence:.4g} of 100 "
+        "such studies the interval holds the true value."
+    )
+
+
+def opening(result: Result) -> Section:
+    """Return the section that everybody reads."""
+    return Section(
+        name="answer",
+        title="The answer",
+        blocks=(*answers(result), _facts(result), _figure(result)),
+    )
+
+
+def mind(result: Result) -> Section:
+    """Return what has to be kept in mind."""
+    blocks: list[Prose | Bullets] = [
+        Prose("What may not be concluded from this:"),
+        Bullets(not_concluded(result)),
+    ]
+    if result.caveats:
+        blocks += [Prose("What whoever made this report says of these cases:")]
+        blocks += [Bullets(tuple(result.caveats))]
+    return Section(name="mind", title="To be kept in mind", blocks=tuple(blocks))
+
+
+def answers(result: Result) -> tuple[Answer, ...]:
+    if isinstance(result, Audit):
+        return (difference_answer(result),)
+    return (
+        change_answer(result),
+        difference_answer(result.host, "Do the groups differ under the host as deployed?"),
+        difference_answer(result.perturbed, "Do they differ with the perturber?"),
+    )
+
+
+def _facts(result: Result) -> Facts:
+    return Facts(_audit_facts(result) if isinstance(result, Audit) else _change_facts(result))
+
+
+def _audit_facts(audit: Audit) -> tuple[Fact, ...]:
+    metric, worst = audit.settings.metric, audit.worst_group
+    form = form_of(metric)
+    facts = []
+    if worst is not None:
+        found = audit.by_group[worst]
+        detail = f"interval {form.range(found.low, found.high)}, {found.n_cases:,} cases"
+        facts.append(
+            Fact(f"{title_of(metric)} of the worst group, {worst}", form.number(found.value), detail)
+        )
+    if (named := clearest(audit.difference.items())) is not None:
+        label, found = named
+        form = form.difference
+        facts.append(
+            Fact(
+                gap_name(audit, label),
+                form.number(found.value),
+                f"interval {form.range(found.low, found.high)}",
+            )
+        )
+        facts.append(
+            Fact(
+                "Smallest such difference that these cases would show in 4 of 5 such studies",
+                Form(form.digits).number(found.minimum_detectable),
+                f"declared as worth showing: {audit.settings.difference_margin:g}",
+            )
+        )
+    return tuple(facts)
+
+
+def _change_facts(comparison: Comparison) -> tuple[Fact, ...]:
+    metric, worst = comparison.settings.metric, comparison.worst_group
+    form, facts = form_of(metric), []
+    if worst is not None:
+        means = (one.by_group[worst] for one in audits_of(comparison).values())
+        facts.append(
+            Fact(
+                f"{title_of(metric)} of the worst group, {worst}",
+                " → ".join(form.number(one.value) for one in means),
+                _change(comparison.by_group[worst], form.difference),
+            )
+        )
+    if comparison.followed is not None:
+        followed, form = comparison.followed, form.difference
+        facts.append(
+            Fact(
+                f"{followed.better} minus {followed.worse}",
+                f"{form.number(followed.host.value)} → {form.number(followed.perturbed.value)}",
+                _change(followed.change, form),
+            )
+        )
+    fine = list(comparison.non_inferior.values())
+    facts.append(
+        Fact(
+            f"Groups that cannot have lost {comparison.settings.margin:g}",
+            f"{sum(one is True for one in fine)} of {len(fine)}",
+            "the most that a group may lose, declared before",
+        )
+    )
+    return tuple(facts)
+
+
+def _change(found: Estimate, form: Form) -> str:
+    return f"change {form.interval(found)}"
+
+
+def _figure(result: Result) -> Plots:
+    """Return means, differences and changes as forest plots."""
+    metric = title_of(result.settings.metric)
+    plots = [means_plot(result, "answer"), differences_plot(result, "answer")]
+    caption = (
+        "Points are means, lines their intervals. A difference or a change whose line crosses 0 "
+        "may be chance."
+    )
+    if isinstance(result, Comparison):
+        plots.append(_changes_plot(result))
+        caption += " Changes are of the same cases, so they are known better than the means."
+    return Plots(f"{metric} by group, with intervals", tuple(plots), caption)
+
+
+def means_plot(result: Result, name: str) -> Plot:
+    """Draw each group's mean."""
+    metric, form = result.settings.metric, form_of(result.settings.metric)
+    rows = [
+        Row(label, tuple(Mark(whose, one.by_group[label]) for whose, one in audits_of(result).items()))
+        for label in labels_of(result)
+    ]
+    return Plot(
+        f"Mean {title_of(metric)}",
+        forest(rows, name=f"{name}-means", xlabel=f"mean {title_of(metric)} (more is better)"),
+        _alt(rows, form),
+    )
+
+
+def differences_plot(result: Result, name: str) -> Plot:
+    """Draw each signed difference, with the margin that was declared."""
+    metric, margin = result.settings.metric, result.settings.difference_margin
+    rows = [
+        Row(
+            gap_name(result, label),
+            tuple(Mark(whose, one.difference[label]) for whose, one in audits_of(result).items()),
+        )
+        for label in host_of(result).difference
+    ]
+    guide = Guide(f"declared as worth showing: {margin:g}", (-margin, margin))
+    drawn = forest(
+        rows,
+        name=f"{name}-differences",
+        xlabel=f"difference of mean {title_of(metric)} (0: none)",
+        zero=True,
+        guide=guide,
+    )
+    return Plot("Difference", drawn, _alt(rows, form_of(metric).difference))
+
+
+def _changes_plot(result: Comparison) -> Plot:
+    metric, margin = result.settings.metric, result.settings.margin
+    rows = [Row(label, (Mark("change", result.by_group[label]),)) for label in labels_of(result)]
+    drawn = forest(
+        rows,
+        name="answer-changes",
+        xlabel=f"change of {title_of(metric)}, perturbed minus host",
+        zero=True,
+        guide=Guide(f"declared as the most a group may lose: {margin:g}", (-margin,)),
+    )
+    return Plot("Change", drawn, _alt(rows, form_of(metric).difference))
+
+
+def _alt(rows: list[Row], form: Form) -> str:
+    """Say what a drawing shows, with its numbers."""
+    return "; ".join(
+        f"{row.label}, {mark.series}: {form.interval(mark.found)}" for row in rows for mark in row.marks
+    )
