@@ -244,6 +244,30 @@ def audit_scores(
 
 
 @app.command()
+def skin_tone(
+    experiment: ExperimentFile,
+    maximum: Annotated[float, typer.Option(help="What white is in the image files.")] = 255.0,
+    set_: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Estimate skin tone from the images around the masks, as a column to group by.
+
+    Writes the cohort's table with a column [bold]ita_estimate[/] (degrees; the lighter the larger;
+    empty where there is too little skin). Name that file as `manifest` in the table of the cohort,
+    and group by it: by = { ita_estimate = [28, 41, 55] }.
+
+    It is an estimate of the picture, moved by camera, light and white balance: it orders the cases
+    of one calibrated source, and is nobody's phototype, ethnicity or race.
+    """
+    _refuse_several("skin-tone")
+    from apple_seg.workflow import estimate_skin_tone
+
+    written = estimate_skin_tone(_read(experiment, set_), maximum=maximum, progress=not quiet)
+    console.print(written.result)
+    _list_files(written.files)
+
+
+@app.command()
 def gate(
     report: Annotated[
         Path, typer.Argument(help="JSON that audit or compare wrote.", show_default=False)

@@ -6,20 +6,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from apple_seg.audit import Audit, Comparison
 from apple_seg.audit import audit as run_audit
 from apple_seg.audit import compare as run_comparison
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
+from apple_seg.data.cohort import CLUSTER, KEY, MASK, SPLIT
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
+from apple_seg.measure import ITA_COLUMN, with_ita
 from apple_seg.perturb import FitResult, build_perturber, fit
 from apple_seg.perturb.progress import LOG, discard_checkpoint
 from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact, save
 
 PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
+SKIN_TONES = "cases-with-ita.csv"
 """Names of the results in an experiment's output folder."""
 
 
@@ -164,6 +169,44 @@ def compare_experiment(
         segmentor.detach()
     processes.wait()
     return Written(result, (*files, path), times)
+
+
+def estimate_skin_tone(
+    experiment: Experiment, *, maximum: float = 255.0, progress: bool = True
+) -> Written:
+    """Estimate every annotated case's skin tone, and write the manifest with that column.
+
+    Args:
+        experiment: Its cohort is read, whatever the split; cases without a mask get no estimate.
+        maximum: What white is in the image files.
+        progress: Whether to show a progress bar.
+    """
+    cohort = experiment.cohort.read()
+    known = cohort.take(cohort.table.index[cohort.table[MASK] != ""].to_numpy())
+    found = with_ita(known, maximum=maximum, progress=progress).table[ITA_COLUMN]
+    declared = experiment.cohort
+    own = {declared.image, declared.mask, declared.cluster, declared.split}
+    added = [role for role in (KEY, CLUSTER, MASK, SPLIT) if role not in own]
+    table = cohort.table.drop(columns=added).assign(**{ITA_COLUMN: found.round(1)})
+    path = experiment.output / SKIN_TONES
+    write_text(path, table.to_csv(index=False))
+    return Written(_say_tones(table[ITA_COLUMN]), (path,))
+
+
+def _say_tones(values: "pd.Series[float]") -> str:
+    """Say how the estimates lie, and how many cannot be skin's."""
+    low, middle, high = values.quantile([0.05, 0.5, 0.95])
+    blue = int((values > 90).sum())
+    said = (
+        f"{int(values.notna().sum())} of {len(values)} cases have an estimate: median "
+        f"{middle:.0f} degrees, from {low:.0f} to {high:.0f} for nine in ten."
+    )
+    return said + (
+        f" {blue} lie above 90, which skin does not: the white balance of these images is off, and "
+        "their order may be that of cameras and not of skins."
+        if blue
+        else ""
+    )
 
 
 def attach_experiment(experiment: Experiment, perturber: Path | None = None) -> PerturbedSegmentor:
