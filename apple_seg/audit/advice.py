@@ -25,7 +25,8 @@ QUIET = 0.01
 """Dice. The mask listens where an interval, overall or of a group, erased or disturbed, says that
 masks move by more than this, and does not where all say that they move by less. It is the margin
 that an audit takes for harm by default. Moved, and not lost: masks that gain here and lose there
-listen, however little is lost on average. And a mask that does not move loses nothing."""
+listen, however little is lost on average, and a mask that does not move loses nothing. Where masks
+move, and yet all intervals of the Dice lost lie within this, that is said as well."""
 
 BEYOND = 0.02
 """AUC. A latent gives away no more than the mask where the interval of what it has more lies below
@@ -83,6 +84,8 @@ def advise(leakage: SiteLeakage | None, influence: SiteInfluence | None) -> Advi
         decodable = decodes(leakage.perturbed or leakage.host)
     listens = Answer.NOT_ASKED if influence is None else hears(influence)
     parts = [_SENTENCES[decodable, listens]]
+    if listens is Answer.YES and influence is not None and costs_nothing(influence):
+        parts.append(f"without it masks move, but lose less than {QUIET} Dice on average")
     if leakage is not None and decodable is Answer.YES:
         parts.append(_beside_mask(leakage.beyond_mask))
     if leakage is not None and leakage.perturbed is not None:
@@ -104,13 +107,18 @@ def decodes(latent: LatentLeakage) -> Answer:
 
 def hears(influence: SiteInfluence) -> Answer:
     """Say whether the masks move where a site is erased or disturbed."""
-    effects = (influence.erased, influence.disturbed)
-    moved = [one for effect in effects for one in _means(effect.mask_moved)]
+    moved = [one for effect in influence.effects.values() for one in _means(effect.mask_moved)]
     if any(one.low > QUIET for one in moved if one.known):
         return Answer.YES
     if all(one.known and one.high < QUIET for one in moved):
         return Answer.NO
     return Answer.NOT_ENOUGH
+
+
+def costs_nothing(influence: SiteInfluence) -> bool:
+    """Say whether no group loses or gains Dice where a site is erased or disturbed."""
+    lost = [one for effect in influence.effects.values() for one in _means(effect.dice_lost)]
+    return all(one.known and one.low > -QUIET and one.high < QUIET for one in lost)
 
 
 def _means(figures: Disaggregated) -> list[Estimate]:

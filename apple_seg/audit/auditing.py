@@ -10,7 +10,7 @@ from apple_seg.audit.pairs import align
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.data import Cohort, Groups
-from apple_seg.measure import Predict, StoredMasks, gathered_table, score
+from apple_seg.measure import Predict, gathered_table, score
 from apple_seg.processes import ONE, Processes
 
 DEFAULTS = AuditSettings()
@@ -189,11 +189,10 @@ class _Scoring:
         return table
 
     def score(self, predict: Predict, description: str) -> pd.DataFrame:
-        """Score one of them; where masks lie in files no image is read."""
-        stored = isinstance(predict, StoredMasks)
+        """Score one of them."""
         return score(
             predict,
-            self.cohort.without_images() if stored else self.cohort,
+            self.cohort,
             metrics=self.settings.reported,
             tolerance=self.settings.tolerance,
             batch_size=self.settings.batch_size,

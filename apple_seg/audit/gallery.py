@@ -21,12 +21,13 @@ class Line(NamedTuple):
 
     colour: str
     dashes: str
+    width: float
 
 
 LINES: Mapping[str, Line] = {
-    "truth": Line("#ffffff", "solid"),
-    "host": Line("#e69f00", "dashed"),
-    "perturbed": Line("#56b4e9", "solid"),
+    "truth": Line("#ffffff", "solid", 1.6),
+    "host": Line("#e69f00", "dashed", 2.2),
+    "perturbed": Line("#56b4e9", "dotted", 2.4),
 }
 
 
@@ -80,27 +81,33 @@ def draw(case: Case, masks: Mapping[str, NDArray[np.bool_]]) -> bytes:
     planes = {**truth, **masks}
     picture = _slice(_scaled(case.image), _depth(planes))
     height, width = picture.shape[:2]
-    figure = Figure(figsize=(2.8, 2.8 * min(max(height / width, 0.3), 3)), dpi=100)
+    figure = Figure(figsize=(3.6, 3.6 * min(max(height / width, 0.3), 3)), dpi=100)
     canvas: Any = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    for name, mask in planes.items():
-        for plane in mask:
-            _outline(axes, _slice(plane[None], _depth(planes))[..., 0], LINES[name])
+    outlines = [
+        (LINES[name], _slice(plane[None], _depth(planes))[..., 0])
+        for name, mask in planes.items()
+        for plane in mask
+    ]
+    # All shadows first: else the last one would hide the dashes of those before.
+    for line, plane in outlines:
+        _outline(axes, plane, colors="black", linewidths=line.width + 1.4, alpha=0.6)
+    for line, plane in outlines:
+        _outline(axes, plane, colors=line.colour, linestyles=line.dashes, linewidths=line.width)
     content = io.BytesIO()
     canvas.print_figure(content, format="png")
     return content.getvalue()
 
 
-def _outline(axes: Any, plane: NDArray[np.bool_], line: Line) -> None:
+def _outline(axes: Any, plane: NDArray[np.bool_], **looks: Any) -> None:
     if not plane.any():
         return
     height, width = plane.shape
     # A border of background closes contours at the image's edge.
     grid = np.arange(-1, width + 1), np.arange(-1, height + 1), np.pad(plane, 1).astype(float)
-    axes.contour(*grid, [0.5], colors="black", linewidths=3, alpha=0.7)
-    axes.contour(*grid, [0.5], colors=line.colour, linestyles=line.dashes, linewidths=1.5)
+    axes.contour(*grid, [0.5], **looks)
 
 
 def _scaled(image: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from apple_seg.audit.cases import UNKNOWN_LABEL, Counts
 from apple_seg.audit.settings import AuditSettings
-from apple_seg.measure import POLICIES
+from apple_seg.measure import EVERY_POLICY, POLICIES
 
 COVERAGE = Path(__file__).with_name("coverage.json")
 """How often intervals held the truth in simulated cohorts; benchmarks/inference writes it."""
@@ -80,7 +80,8 @@ def notes(
     grouped = {label: one for label, one in counts.items() if label != UNKNOWN_LABEL}
     found = [*_small(grouped), *_clusters(scores), _unit(scores, settings)]
     found.append(
-        f"Empty masks: policy {settings.policy!r} ({POLICIES[settings.policy].definition})."
+        f"Empty masks: policy {settings.policy!r} ({POLICIES[settings.policy].definition}). "
+        + EVERY_POLICY
     )
     if unknown := counts[UNKNOWN_LABEL].cases:
         found.append(

@@ -1,6 +1,6 @@
 """Tables as text, and how a metric's numbers are written in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from apple_seg.measure import METRICS, POLICIES
 _LONG = 34
 """Characters of a cell from which its column is prose: it wraps, and stands to the left."""
 
+_NUMBER = tuple("+-<[0123456789")
+
 _TITLES = {"truth_size": "Size of the true mask", "predicted_size": "Size of the predicted mask"}
 
 
@@ -26,7 +28,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     """The first one names the rows."""
 
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     note: str = ""
 
     parts: Mapping[int, str] = MappingProxyType({})
@@ -34,11 +36,12 @@ class Table(NamedTuple):
 
     @property
     def prose(self) -> frozenset[int]:
-        """Places of the columns that hold sentences."""
+        """Places of the columns that hold words, not numbers."""
         return frozenset(
             place
             for place in range(1, len(self.columns))
             if any(len(row[place]) > _LONG for row in self.rows)
+            or not any(row[place][:1] in _NUMBER for row in self.rows)
         )
 
 

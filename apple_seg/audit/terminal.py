@@ -9,54 +9,51 @@ from rich.panel import Panel
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from apple_seg.audit.report.answers import change_answer, difference_answer
+from apple_seg.audit.report.document import Answer
+from apple_seg.audit.report.group_tables import attributes_table, main_table
 from apple_seg.audit.results import Audit, Comparison
-from apple_seg.audit.tables import Table, audit_tables, comparison_tables
-from apple_seg.audit.verdicts import Change, Difference, Judgement
+from apple_seg.audit.tables import Table
 
-_COLOURS = {
-    Difference.PRESENT: "yellow",
-    Difference.NOT_SHOWN: "cyan",
-    Difference.NOT_ENOUGH: "magenta",
-    Change.HARMED: "red",
-    Change.LEVELLED_DOWN: "red",
-    Change.NOT_ENOUGH: "magenta",
-    Change.IMPROVED: "green",
-    Change.NOT_DETECTED: "cyan",
-}
+_COLOURS = {"good": "green", "bad": "red", "mixed": "yellow", "none": "cyan", "unknown": "magenta"}
 
 
 def audit_text(audit: Audit) -> RenderableType:
     """Lay out an audit of one host."""
-    return Group(
-        _verdict("difference", audit.difference_verdict),
-        *map(_table, audit_tables(audit)[:2]),
-        _limits((*audit.caveats, *audit.notes)),
-    )
+    return Group(_panel("difference", difference_answer(audit)), *_rest(audit))
 
 
 def comparison_text(comparison: Comparison) -> RenderableType:
     """Lay out a comparison."""
     return Group(
-        _verdict("change", comparison.change_verdict),
-        _verdict("difference of the host", comparison.difference_verdict),
-        _table(comparison_tables(comparison)[0]),
-        _limits((*comparison.caveats, *comparison.notes)),
+        _panel("change", change_answer(comparison)),
+        _panel("difference of the host", difference_answer(comparison.host)),
+        *_rest(comparison),
     )
 
 
-def _verdict(what: str, judgement: Judgement) -> Panel:
-    colour = _COLOURS[judgement.answer]
+def _rest(result: Audit | Comparison) -> Iterable[RenderableType]:
+    yield shown(main_table(result))
+    if result.others:
+        yield shown(attributes_table(result))
+    lines = (*result.caveats, *result.notes)
+    yield Text("\n".join(f"- {line}" for line in lines), style="dim")
+
+
+def _panel(what: str, answer: Answer) -> Panel:
+    colour = _COLOURS[answer.tone]
     text = Text.assemble(
         (f"{what}: ", "bold"),
-        (str(judgement.answer), f"bold {colour}"),
-        f"\n{judgement.definition}",
-        *(f"\n- {reason}" for reason in judgement.reasons),
+        (answer.answer, f"bold {colour}"),
+        f"\n{answer.said}",
+        *(f"\n- {reason}" for reason in answer.reasons),
     )
     return Panel(text, border_style=colour)
 
 
-def _table(table: Table) -> RichTable:
-    shown = RichTable(
+def shown(table: Table) -> RichTable:
+    """Lay out a table of text."""
+    laid_out = RichTable(
         title=escape(table.title),
         title_justify="left",
         title_style="bold",
@@ -66,12 +63,10 @@ def _table(table: Table) -> RichTable:
         pad_edge=False,
     )
     for place, column in enumerate(table.columns):
-        justify: JustifyMethod = "right" if place else "left"
-        shown.add_column(escape(column), justify=justify, overflow="fold")
-    for row in table.rows:
-        shown.add_row(*map(escape, row))
-    return shown
-
-
-def _limits(lines: Iterable[str]) -> Text:
-    return Text("\n".join(f"- {line}" for line in lines), style="dim")
+        justify: JustifyMethod = "right" if place and place not in table.prose else "left"
+        laid_out.add_column(escape(column), justify=justify, overflow="fold")
+    for place, row in enumerate(table.rows):
+        if place in table.parts:
+            laid_out.add_row(f"[bold]{escape(table.parts[place])}[/]")
+        laid_out.add_row(*map(escape, row))
+    return laid_out

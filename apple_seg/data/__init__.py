@@ -6,4 +6,14 @@ from apple_seg.data.importers import fairmedfm_manifest
 from apple_seg.data.manifest import Manifest, check
 from apple_seg.data.views import VIEWS, viewed
 
-__all__ = ["UNKNOWN", "VIEWS", "Case", "Cohort", "Groups", "Manifest", "check", "fairmedfm_manifest", "viewed"]
+__all__ = [
+    "UNKNOWN",
+    "VIEWS",
+    "Case",
+    "Cohort",
+    "Groups",
+    "Manifest",
+    "check",
+    "fairmedfm_manifest",
+    "viewed",
+]

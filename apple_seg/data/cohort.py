@@ -5,6 +5,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -62,8 +63,7 @@ class Cohort:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Case:
-        row = self.table.iloc[index]
-        return self._read(row)
+        return self._read(self._rows[index])
 
     def __iter__(self) -> Iterator[Case]:
         return (self[index] for index in range(len(self)))
@@ -127,7 +127,15 @@ class Cohort:
         """
         return replace(self, images=False)
 
-    def _read(self, row: pd.Series) -> Case:
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        """The table's rows: a look into the table itself costs more than reading a small mask."""
+        return [
+            {str(name): value for name, value in row.items()}
+            for row in self.table.to_dict("records")
+        ]
+
+    def _read(self, row: Mapping[str, Any]) -> Case:
         name, mask_name = str(row[KEY]), str(row[MASK])
         if not self.images:
             return self._read_without_image(row)
@@ -143,7 +151,7 @@ class Cohort:
             spacing = spacing or labels.spacing
         return Case(name, str(row[CLUSTER]), image, mask, spacing, {**row})
 
-    def _read_without_image(self, row: pd.Series) -> Case:
+    def _read_without_image(self, row: Mapping[str, Any]) -> Case:
         name, mask_name = str(row[KEY]), str(row[MASK])
         if not mask_name:
             raise CaseError(

@@ -201,3 +201,6 @@ _LABEL_DECODERS = _DECODERS | {
     ".npz": _decode_numpy_labels,
     ".dcm": _decode_dicom_labels,
 }
+
+SUFFIXES = tuple(_DECODERS)
+"""What files are called that can be read."""

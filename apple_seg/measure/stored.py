@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 
 from apple_seg.data import Case, Cohort
 from apple_seg.data.cohort import KEY, MASK
-from apple_seg.data.readers import Volume, read_volume
+from apple_seg.data.readers import SUFFIXES, Volume, read_volume
 from apple_seg.data.sources import FolderSource, Source, ZipSource, open_source, plain_name
 from apple_seg.errors import CaseError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy", ".npz", ".nii", ".nii.gz", ".dcm")
-"""What `read_volume` reads."""
 
 _SHOWN = 20
 

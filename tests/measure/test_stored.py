@@ -10,11 +10,9 @@ import pytest
 from PIL import Image
 
 from apple_seg.data import Cohort
-from apple_seg.data.readers import read_volume
 from apple_seg.data.sources import FolderSource, MemorySource, open_source
 from apple_seg.errors import CaseError
 from apple_seg.measure import StoredMasks, score, stored_masks
-from apple_seg.measure.stored import SUFFIXES
 
 TRUE = np.zeros((8, 10), dtype=np.uint8)
 TRUE[2:5, 2:6] = 1
@@ -236,12 +234,6 @@ def test_nifti_is_brought_to_the_axes_of_the_true_mask_or_refused(tmp_path):
         scored(npy=npy(volume))
     mirror_only = scored(nii=nifti(mirrored, RAS))
     assert mirror_only == [0.0]  # its header says that it lies there
-
-
-def test_the_suffixes_are_those_that_are_read():
-    with pytest.raises(CaseError, match="known are: ") as told:
-        read_volume("m.txt", b"")
-    assert str(told.value).split("known are: ")[1].split(", ") == list(SUFFIXES)
 
 
 def test_sources_in_memory_serve_too():

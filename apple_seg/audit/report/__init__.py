@@ -1,5 +1,8 @@
 """The report of an audit: one HTML file, and Markdown of the same."""
 
-from apple_seg.audit.old_report import audit_html, comparison_html
+from apple_seg.audit.report.card import ModelCard
+from apple_seg.audit.report.writing import audit_html, audit_markdown
 
-__all__ = ["audit_html", "comparison_html"]
+comparison_html = audit_html
+
+__all__ = ["ModelCard", "audit_html", "audit_markdown", "comparison_html"]

@@ -27,13 +27,18 @@ _OF_FIVE = "in 4 of 5 such studies"
 
 def difference_answer(audit: Audit, question: str = "Do the groups differ?") -> Answer:
     """Say whether the groups differ under one host."""
-    return _answer(question, audit.difference_verdict, _difference_said(audit))
+    answer = audit.difference_verdict.answer
+    enough = answer is not Difference.NOT_ENOUGH
+    heading = f"difference {answer}" if enough else str(answer)
+    return _answer(question, heading, audit.difference_verdict, _difference_said(audit))
 
 
 def change_answer(comparison: Comparison) -> Answer:
     """Say what the perturber did."""
-    said = _change_said(comparison)
-    return _answer("What did the perturber do?", comparison.change_verdict, said)
+    judged = comparison.change_verdict
+    return _answer(
+        "What did the perturber do?", str(judged.answer), judged, _change_said(comparison)
+    )
 
 
 def not_concluded(result: Audit | Comparison) -> tuple[str, ...]:
@@ -60,9 +65,10 @@ def clearest(differences: Iterable[tuple[str, Estimate]]) -> tuple[str, Estimate
     return max(differences, key=distance, default=None)
 
 
-def _answer(question: str, judged: Judgement, said: str) -> Answer:
+def _answer(question: str, heading: str, judged: Judgement, said: str) -> Answer:
     return Answer(
         question=question,
+        heading=heading,
         answer=str(judged.answer),
         said=said,
         definition=judged.definition,
@@ -127,13 +133,34 @@ def _change_said(comparison: Comparison) -> str:
         return f"These cases cannot tell. {' '.join(parts)} {_unseen(comparison, margin)}"
     if answer is Change.LEVELLED_DOWN and comparison.followed:
         lost = _moved_said(comparison, comparison.followed.better)
-        return f"The gap narrowed, but mostly because the better group lost. {_gap_said(comparison)} {lost}"
+        return (
+            "The gap narrowed, but mostly because the better group lost. "
+            f"{_gap_said(comparison)} {lost}"
+        )
     if answer is Change.IMPROVED:
         return (
             f"It helped. {' '.join(parts)} No other group can have lost {margin:g}, which was "
             "declared as the most that one may lose."
         )
-    return f"Neither an improvement nor a harm could be shown. {' '.join(parts)}"
+    return (
+        f"Neither an improvement nor a harm could be shown. {' '.join(parts)} "
+        f"{_too_little(comparison, margin)}"
+    )
+
+
+def _too_little(comparison: Comparison, margin: float) -> str:
+    """Say why intervals that leave out 0 are not enough, and how small the changes are."""
+    judged = [comparison.by_group[comparison.followed.worse]] if comparison.followed else []
+    judged += [comparison.followed.change] if comparison.followed else []
+    said = []
+    if any(one.excludes_zero for one in judged):
+        said.append(
+            "An interval that leaves out 0 by itself is not enough: several comparisons are made "
+            "at once, and the more there are, the likelier chance makes one look like that."
+        )
+    if all(max(abs(one.low), abs(one.high)) < margin for one in comparison.by_group.values()):
+        said.append(f"In every group the change is smaller than {margin:g}, the declared margin.")
+    return " ".join(said)
 
 
 def _moved_said(comparison: Comparison, label: str) -> str:
@@ -202,11 +229,12 @@ def _not_of_change(comparison: Comparison) -> tuple[str, ...]:
         f"That every patient is served as the mean says: {lost:,} of {everyone:,} single cases "
         f"lost more than {margin:g}."
     )
+    judged = comparison.change_verdict.answer
     more = {
         Change.NOT_ENOUGH: "That the perturber is safe, or that it is not: more cases are needed.",
         Change.LEVELLED_DOWN: "That a narrower gap is a gain: nobody is served better by what "
         "another group lost.",
         Change.HARMED: "That the harm ends with these groups: others were not looked at.",
     }
-    judged = more.get(comparison.change_verdict.answer)  # type: ignore[call-overload]
-    return (*((judged,) if judged else ()), single)
+    said = (sentence for answer, sentence in more.items() if answer is judged)
+    return (*said, single)

@@ -1,8 +1,8 @@
 """Groups by every attribute that was looked at: the main one in full, the others folded."""
 
-from apple_seg.audit.report.case_tables import cases_table, empties_table
+from apple_seg.audit.report.case_tables import cases_table, empties_table, none_empty
 from apple_seg.audit.report.confounding import confounding
-from apple_seg.audit.report.document import Block, Plots, Prose, Section, tabled
+from apple_seg.audit.report.document import Block, Plots, Prose, Section, Terms, tabled
 from apple_seg.audit.report.group_tables import (
     attributes_table,
     harm_table,
@@ -10,9 +10,9 @@ from apple_seg.audit.report.group_tables import (
     spread_table,
     verdicts_said,
 )
-from apple_seg.audit.report.metric_tables import metrics_table
-from apple_seg.audit.report.opening import answers, differences_plot, means_plot
-from apple_seg.audit.report.reading import Result, host_of
+from apple_seg.audit.report.headline import differences_plot, means_plot
+from apple_seg.audit.report.opening import answers
+from apple_seg.audit.report.reading import Result, host_of, others_of
 from apple_seg.audit.results import Comparison
 from apple_seg.audit.tables import title_of
 
@@ -23,14 +23,12 @@ def by_group(result: Result) -> Section:
     if isinstance(result, Comparison):
         tables.append(harm_table(result))
     tables += [cases_table(result), spread_table(result)]
-    return Section(
-        name="groups", title=f"By {host_of(result).attribute}", blocks=tabled(tables)
-    )
+    return Section(name="groups", title=f"By {host_of(result).attribute}", blocks=tabled(tables))
 
 
 def attributes(result: Result) -> Section:
     """Return all differences with their p-values, and each other attribute folded."""
-    others = len(result.others)
+    others = len(others_of(result))
     said = (
         f"{others + 1} attributes were looked at, and the more one looks at, the more differ by "
         "chance. The verdicts allow for their number."
@@ -41,7 +39,7 @@ def attributes(result: Result) -> Section:
         name="attributes",
         title="All attributes that were looked at",
         blocks=(Prose(said), *tabled([attributes_table(result)])),
-        parts=tuple(_other(one, f"other-{place}") for place, one in enumerate(result.others)),
+        parts=tuple(_other(one, f"other-{place}") for place, one in enumerate(others_of(result))),
     )
 
 
@@ -49,11 +47,17 @@ def _other(result: Result, name: str) -> Section:
     host = host_of(result)
     metric = title_of(result.settings.metric)
     plots = (means_plot(result, name), differences_plot(result, name))
-    blocks: list[Block] = [*answers(result), Plots(f"{metric} by {host.attribute}", plots, "")]
+    said = ((f"{one.question} {one.heading.capitalize()}.", one.said) for one in answers(result))
+    blocks: list[Block] = [
+        Terms(tuple(said)),
+        Plots(f"{metric} by {host.attribute}", plots, ""),
+    ]
     tables = [main_table(result)]
     if isinstance(result, Comparison):
         tables.append(harm_table(result))
-    tables += [cases_table(result), empties_table(result), metrics_table(result)]
+    tables.append(cases_table(result))
+    if not none_empty(result):
+        tables.append(empties_table(result))
     blocks += tabled(tables)
     if (alike := confounding(result, f"{name}-alike")) is not None:
         blocks += alike.blocks

@@ -46,7 +46,7 @@ def bars(
     names = list(dict.fromkeys(series for row in rows.values() for series in row))
     shown = {series: looks[nth % len(looks)] for nth, series in enumerate(names)}
     entries = len(names) + bool(reference)
-    drawn = figure(4.6, 0.62 + 0.17 * entries + len(rows) * (0.16 * len(names) + 0.14))
+    drawn = figure(4.4, 0.62 + 0.17 * entries + len(rows) * (0.16 * len(names) + 0.14))
     axes, thick = drawn.add_subplot(), 0.8 / len(names)
     for place, row in enumerate(rows.values()):
         for series, bar in row.items():
@@ -72,7 +72,7 @@ def bars(
     axes.set_xlabel(xlabel)
     tidy(axes)
     axes.tick_params(axis="y", length=0)
-    legend(axes, handles=_handles(shown, reference))
+    legend(drawn, handles=_handles(shown, reference))
     return svg(drawn, name)
 
 

@@ -63,14 +63,13 @@ def tidy(axes: Any, *, grid: str = "x") -> None:
     axes.set_axisbelow(True)
 
 
-def legend(axes: Any, **options: Any) -> None:
-    """Draw a legend above the axes, where it hides nothing."""
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1.0),
+def legend(drawn: Any, **options: Any) -> None:
+    """Draw a legend above the axes, where it hides nothing and has the whole width."""
+    drawn.legend(
+        loc="outside upper left",
         frameon=False,
         fontsize=_FONT,
-        borderaxespad=0.2,
+        borderaxespad=0.0,
         handlelength=2.6,
         **options,
     )
@@ -88,13 +87,15 @@ def svg(drawn: Any, name: str) -> str:
 
     content = io.StringIO()
     # Text as text, never as formulas: a group may be called "$1 to $5".
-    options = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
+    options: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
     with rc_context(options), warnings.catch_warnings():
         # Letters that this machine's font lacks are drawn by the reader's.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         for text in drawn.findobj(match=lambda one: hasattr(one, "set_parse_math")):
             text.set_parse_math(False)
-        FigureCanvasSVG(drawn).print_svg(content, dpi=_DPI, metadata={"Date": None})
+        FigureCanvasSVG(drawn).print_figure(
+            content, format="svg", dpi=_DPI, metadata={"Date": None}
+        )
     return _embedded(content.getvalue())
 
 
@@ -104,4 +105,6 @@ def _embedded(text: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # each drawing has its own text_1
-    return re.sub(r"<svg\b", '<svg class="plot" aria-hidden="true" focusable="false"', text, count=1)
+    return re.sub(
+        r"<svg\b", '<svg class="plot" aria-hidden="true" focusable="false"', text, count=1
+    )

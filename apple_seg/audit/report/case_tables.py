@@ -20,7 +20,8 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 def cases_table(result: Result) -> Table:
     """Return how many cases a group has; small ones are marked."""
-    host, rows = host_of(result), []
+    host = host_of(result)
+    rows: list[tuple[str, ...]] = []
     total = sum(one.cases for one in host.counts.values())
     for label, one in host.counts.items():
         few = label != UNKNOWN_LABEL and one.scored < ENOUGH
@@ -37,13 +38,16 @@ def cases_table(result: Result) -> Table:
     scored = ["scored"] if isinstance(result, Audit) else ["scored, host", "scored, perturbed"]
     note = "Clusters: patients, or what stands for them; cases of one cluster are kept together."
     if any(row[0].endswith("(few)") for row in rows):
-        note += f" Few: fewer than {ENOUGH} scored cases; see Limits for how far intervals hold then."
+        note += (
+            f" Few: fewer than {ENOUGH} scored cases; see Limits for how far intervals hold then."
+        )
     return Table("Cases", ("", "cases", "clusters", *scored), rows, note)
 
 
 def empties_table(result: Result) -> Table:
     """Return empty masks by group: misses and false positives apart, with their shares."""
-    rows, parts = [], {}
+    rows: list[tuple[str, ...]] = []
+    parts = {}
     for whose, audit in audits_of(result).items():
         if not isinstance(result, Audit):
             parts[len(rows)] = whose
@@ -65,6 +69,20 @@ def empties_table(result: Result) -> Table:
         "Masks are counted by class. Missed: something is there, and nothing was drawn. False "
         "positive: nothing is there, and something was drawn.",
         parts,
+    )
+
+
+def none_empty(result: Result) -> str:
+    """Say that no mask is empty, if that is known; else nothing."""
+    counts = [one for audit in audits_of(result).values() for one in audit.counts.values()]
+    sizes = result.cases[[name for name in result.cases if str(name).endswith("_size")]]
+    if any(one.truth_empty or one.prediction_empty for one in counts) or sizes.isna().any(
+        axis=None
+    ):
+        return ""
+    masks = sum(one.masks for one in host_of(result).counts.values())
+    return (
+        f"Here no mask is empty, of {masks:,} true and as many predicted ones: no policy matters."
     )
 
 
@@ -102,7 +120,9 @@ def moved_table(result: Comparison) -> Table:
         found = moved(result, label)
         change = result.cases.loc[result.cases["group"] == label, f"change_{metric}"]
         rest = found["all"] - found["gained"] - found["lost"]
-        counts = (counted(number, found["all"]) for number in (found["gained"], rest, found["lost"]))
+        counts = (
+            counted(number, found["all"]) for number in (found["gained"], rest, found["lost"])
+        )
         most = (form.number(float(one)) for one in (change.max(), change.min()))
         rows.append((label, f"{found['all']:,}", *counts, *most))
     columns = (

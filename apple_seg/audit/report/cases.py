@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from apple_seg.audit.gallery import LINES
 from apple_seg.audit.report.case_tables import moved_table, quantiles_table
 from apple_seg.audit.report.clouds import before_after, distributions
-from apple_seg.audit.report.document import Block, Gallery, Plot, Plots, Prose, Section, tabled
+from apple_seg.audit.report.document import (
+    Block,
+    Gallery,
+    Legend,
+    Plot,
+    Plots,
+    Prose,
+    Section,
+    tabled,
+)
 from apple_seg.audit.report.reading import Result, columns_of, labels_of, moved
 from apple_seg.audit.results import Comparison
 from apple_seg.audit.tables import form_of, title_of
@@ -31,7 +40,7 @@ def galleries(result: Result) -> Section | None:
         Section(
             name=f"pictures-{place}",
             title=f"{group}: {kind}",
-            blocks=(Gallery(tuple(pictures), names),),
+            blocks=(Gallery(tuple(pictures)),),
         )
         for place, ((group, kind), pictures) in enumerate(
             groupby(result.pictures, key=lambda one: (one.group, one.kind))
@@ -43,7 +52,10 @@ def galleries(result: Result) -> Section | None:
         + " They are extremes, and say nothing of how common they are."
     )
     return Section(
-        name="pictures", title="Cases with their contours", blocks=(said,), parts=tuple(parts)
+        name="pictures",
+        title="Cases with their contours",
+        blocks=(said, Legend(names)),
+        parts=tuple(parts),
     )
 
 

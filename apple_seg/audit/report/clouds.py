@@ -23,8 +23,10 @@ def distributions(cases: Mapping[str, Mapping[str, Floats]], *, name: str, xlabe
         name: See `svg`.
         xlabel: What is measured.
     """
-    rows = [(group, series, scores) for group, some in cases.items() for series, scores in some.items()]
-    drawn = figure(6.2, 0.6 + 0.42 * len(rows))
+    rows = [
+        (group, series, scores) for group, some in cases.items() for series, scores in some.items()
+    ]
+    drawn = figure(4.8, 0.6 + 0.42 * len(rows))
     axes, rng = drawn.add_subplot(), np.random.default_rng(0)
     for place, (_, series, scores) in enumerate(rows):
         some = rng.permutation(scores)[:_POINTS]
@@ -44,7 +46,7 @@ def distributions(cases: Mapping[str, Mapping[str, Floats]], *, name: str, xlabe
             _box(axes, scores, place)
     many = any(len(some) > 1 for some in cases.values())
     ticks = [f"{group}, {series}" if many else group for group, series, _ in rows]
-    axes.set_yticks(range(len(rows)), [textwrap.fill(tick, 26) for tick in ticks])
+    axes.set_yticks(range(len(rows)), [textwrap.fill(tick, 20) for tick in ticks])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(xlabel)
     axes.set_xlim(-0.02, 1.02)

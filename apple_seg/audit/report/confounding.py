@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from apple_seg.audit.adjust import Adjustment
 from apple_seg.audit.curves import Curve
+from apple_seg.audit.report.answers import clearest
 from apple_seg.audit.report.document import Plot, Plots, Prose, Section, tabled
 from apple_seg.audit.report.forest import Mark, Row, forest
 from apple_seg.audit.report.lines import lines
@@ -12,12 +13,11 @@ from apple_seg.audit.report.reading import Result, audits_of, cuts_of, gap_name,
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.tables import Table, form_of, percent, title_of
 
-_HOW = {
-    "regression": "regression: a smooth curve of each number and a level of each word take their "
-    "part out, the same part in every group",
-    "matching": "matching: only cases of like covariates are compared; those without a counterpart "
-    "are left out",
-}
+_HOW = (
+    "Regression takes out what goes with each of these: a smooth curve of a number, a step for "
+    "each word, the same in every group. Matching compares only cases that are alike in all of "
+    "them; cases without a counterpart are left out, and the last column says how many are not."
+)
 
 
 def confounding(result: Result, name: str = "confounding") -> Section | None:
@@ -40,10 +40,24 @@ def confounding(result: Result, name: str = "confounding") -> Section | None:
                 "so are larger, is harmed by way of their size. Where it stays, they do not "
                 "explain it, and something that was not recorded still may."
             ),
+            Prose(_finding(result)),
             _adjusted_plot(result, name),
             *tabled([_adjusted_table(result)]),
         ),
     )
+
+
+def _finding(result: Result) -> str:
+    """Say what became of the clearest difference."""
+    host, form = host_of(result), form_of(result.settings.metric).difference
+    named = clearest(host.difference.items())
+    if named is None:
+        return ""
+    label, raw = named
+    left = "; ".join(
+        f"{step} {form.number(one.difference[label].value)}" for step, one in _steps(host.adjusted)
+    )
+    return f"Here {gap_name(result, label)} is {form.number(raw.value)} raw. Among cases {left}."
 
 
 def curves(result: Result) -> Section | None:
@@ -56,25 +70,31 @@ def curves(result: Result) -> Section | None:
         "Groups are cut at a number that somebody chose; the curve is not. It is drawn where the "
         "middle 96 % of cases are, with its interval at each place as a band."
     )
-    return Section(name="curves", title="Against numbers", blocks=(said, *blocks))
+    title = f"Along {enumerate_words(list(found['host']))}"
+    return Section(name="curves", title=title, blocks=(said, *blocks))
 
 
 def _steps(adjusted: tuple[Adjustment, ...]) -> list[tuple[str, Adjustment]]:
-    return [(f"{enumerate_words(list(one.covariates))}, by {one.method}", one) for one in adjusted]
+    return [
+        (f"alike in {enumerate_words(list(one.covariates))} ({one.method})", one)
+        for one in adjusted
+    ]
 
 
 def _adjusted_plot(result: Result, name: str) -> Plots:
     audits, form = audits_of(result), form_of(result.settings.metric).difference
     plots = []
     for nth, label in enumerate(host_of(result).difference):
-        rows = [Row("raw", tuple(Mark(whose, one.difference[label]) for whose, one in audits.items()))]
+        rows = [
+            Row("raw", tuple(Mark(whose, one.difference[label]) for whose, one in audits.items()))
+        ]
         for place, (step, _) in enumerate(_steps(host_of(result).adjusted)):
             marks = (
                 Mark(whose, one.adjusted[place].difference[label])
                 for whose, one in audits.items()
                 if place < len(one.adjusted)
             )
-            rows.append(Row(f"like in {step}", tuple(marks)))
+            rows.append(Row(step, tuple(marks)))
         drawn = forest(
             rows,
             name=f"{name}-{nth}",
@@ -92,7 +112,8 @@ def _adjusted_plot(result: Result, name: str) -> Plots:
 
 def _adjusted_table(result: Result) -> Table:
     audits, form = audits_of(result), form_of(result.settings.metric).difference
-    rows, parts = [], {}
+    rows: list[tuple[str, ...]] = []
+    parts = {}
     for label in host_of(result).difference:
         parts[len(rows)] = gap_name(result, label)
         raw = (form.interval(one.difference[label]) for one in audits.values())
@@ -104,11 +125,10 @@ def _adjusted_table(result: Result) -> Table:
                 else "-"
                 for one in audits.values()
             )
-            rows.append((f"like in {step}", *found, percent(adjustment.used[label])))
+            rows.append((step, *found, percent(adjustment.used[label])))
     titles = ["difference"] if isinstance(result, Audit) else list(audits)
-    note = ". ".join(sentence[0].upper() + sentence[1:] for sentence in _HOW.values()) + "."
-    columns = ("", *titles, "cases of the group that it rests on")
-    return Table("Differences among cases alike", columns, rows, note, parts)
+    columns = ("", *titles, "share of the group's cases used")
+    return Table("Differences among cases alike", columns, rows, _HOW, parts)
 
 
 def _curve_plots(result: Result, column: str) -> Plots:
@@ -118,7 +138,7 @@ def _curve_plots(result: Result, column: str) -> Plots:
     cuts = cuts_of(list(host_of(result).by_group), column)
     plots = [
         Plot(
-            f"{metric} against {column}",
+            "Mean",
             lines(levels, name=f"curve-{column}", ylabel=f"mean {metric}", cuts=cuts),
             _alt(levels, result),
         )
@@ -128,17 +148,21 @@ def _curve_plots(result: Result, column: str) -> Plots:
         drawn = lines(
             change, name=f"change-{column}", ylabel=f"change of {metric}", cuts=cuts, zero=True
         )
-        plots.append(Plot(f"Change of {metric} against {column}", drawn, _alt(change, result)))
-    return Plots(f"{metric} against {column}", tuple(plots), " ".join(plot.alt for plot in plots))
+        plots.append(Plot("Change", drawn, _alt(change, result)))
+    return Plots(f"{metric} against {column}", tuple(plots), _caption(result, column))
 
 
 def _alt(found: Mapping[str, Curve], result: Result) -> str:
     """Say how far curves fall from their lower to their upper end."""
-    form, said = form_of(result.settings.metric).difference, []
-    for series, one in found.items():
-        low, high = (f"{end:g}" for end in one.ends)
-        said.append(
-            f"{series.capitalize()}: at {one.column} {low} minus at {one.column} {high} "
-            f"(10 % of cases lie beyond either): {form.interval(one.fall)}."
-        )
-    return " ".join(said)
+    form = form_of(result.settings.metric).difference
+    first = next(iter(found.values()))
+    low, high = (f"{end:g}" for end in first.ends)
+    falls = "; ".join(f"{series} {form.interval(one.fall)}" for series, one in found.items())
+    return f"Mean at {first.column} {low} minus mean at {first.column} {high}: {falls}."
+
+
+def _caption(result: Result, column: str) -> str:
+    found = {whose: one.curves[column] for whose, one in audits_of(result).items()}
+    change = result.change_curves.get(column) if isinstance(result, Comparison) else None
+    said = _alt(found | ({"change": change} if change else {}), result)
+    return f"{said} These two ends hold the middle 80 % of cases."

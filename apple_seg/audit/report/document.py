@@ -22,6 +22,9 @@ class Answer:
 
     kind: ClassVar[str] = "answer"
     question: str
+    heading: str
+    """The answer as it stands by itself, such as `difference present`."""
+
     answer: str
     """As the result has it, such as `levelled down`."""
 
@@ -92,16 +95,22 @@ class Plots:
 
 
 @dataclass(frozen=True)
+class Legend:
+    """Whose contours pictures hold."""
+
+    kind: ClassVar[str] = "legend"
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Pictures of cases."""
 
     kind: ClassVar[str] = "gallery"
     pictures: tuple[Picture, ...]
-    lines: tuple[str, ...]
-    """Whose contours are drawn."""
 
 
-Block = Answer | Facts | Prose | Bullets | Terms | Tabled | Plots | Gallery
+Block = Answer | Facts | Prose | Bullets | Terms | Tabled | Plots | Legend | Gallery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,11 +134,6 @@ class Document:
     lead: str
     sections: tuple[Section, ...]
     footer: str
-
-
-def some(*blocks: Block | None) -> tuple[Block, ...]:
-    """Return the blocks that are there."""
-    return tuple(block for block in blocks if block is not None)
 
 
 def tabled(tables: Sequence[Table]) -> tuple[Tabled, ...]:

@@ -33,7 +33,7 @@ class Guide(NamedTuple):
     at: tuple[float, ...]
 
 
-_WIDTH, _WRAP = 4.6, 22
+_WIDTH, _WRAP = 3.9, 20
 
 
 def forest(
@@ -70,11 +70,11 @@ def forest(
     axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlabel(xlabel)
     axes.margins(x=0.08)
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=4)
     tidy(axes)
     axes.tick_params(axis="y", length=0)
     if entries:
-        legend(axes, handles=_handles(names if len(names) > 1 else [], guide))
+        legend(drawn, handles=_handles(names if len(names) > 1 else [], guide))
     return svg(drawn, name)
 
 
@@ -92,13 +92,14 @@ def _mark(axes: Any, mark: Mark, height: float) -> None:
 def _handles(names: Sequence[str], guide: Guide | None) -> list[Any]:
     from matplotlib.lines import Line2D
 
+    dashed: Any = {name: LOOKS[name].dashes for name in names}
     handles = [
         Line2D(
             [],
             [],
             color=LOOKS[name].colour,
             marker=LOOKS[name].marker,
-            linestyle=LOOKS[name].dashes,
+            linestyle=dashed[name],
             label=name,
         )
         for name in names

@@ -1,7 +1,7 @@
 """Tables of groups: means, signed differences, changes, and whether any group was harmed."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from apple_seg.audit.figures import Disaggregated
 from apple_seg.audit.holm import holm
@@ -26,27 +26,34 @@ class Line(NamedTuple):
     """One row: a group, a difference, or all cases."""
 
     name: str
-    pick: Callable[[Disaggregated], Estimate]
+    kind: Literal["by_group", "difference", "overall"]
+    label: str = ""
     signed: bool = False
+
+    def of(self, figures: Disaggregated) -> Estimate:
+        """Return the row's number."""
+        if self.kind == "overall":
+            return figures.overall
+        named = figures.by_group if self.kind == "by_group" else figures.difference
+        return named[self.label]
 
 
 def lines_of(result: Result) -> list[Line]:
     """Return the rows of every table of groups: the worst group first, all cases last."""
-    differences = host_of(result).difference
     return [
-        *(Line(label, lambda one, at=label: one.by_group[at]) for label in labels_of(result)),
+        *(Line(label, "by_group", label) for label in labels_of(result)),
         *(
-            Line(gap_name(result, label), lambda one, at=label: one.difference[at], signed=True)
-            for label in differences
+            Line(gap_name(result, label), "difference", label, signed=True)
+            for label in host_of(result).difference
         ),
-        Line("all cases", lambda one: one.overall),
+        Line("all cases", "overall"),
     ]
 
 
 def cells(shown: Sequence[Series], line: Line, form: Form) -> list[str]:
     """Write a row's numbers, with their intervals."""
     return [
-        (form.difference if line.signed or one.signed else form).interval(line.pick(one.figures))
+        (form.difference if line.signed or one.signed else form).interval(line.of(one.figures))
         for one in shown
     ]
 
@@ -56,7 +63,7 @@ def main_table(result: Result) -> Table:
     metric = result.settings.metric
     shown, form, rows = series(result, metric), form_of(metric), []
     for line in lines_of(result):
-        last = line.pick(shown[-1].figures)
+        last = line.of(shown[-1].figures)
         own = form.difference if line.signed or shown[-1].signed else form
         row = (f"{last.n_cases:,}", *cells(shown, line, form), own.bootstrap(last))
         rows.append((_named(result, line.name), *row))
@@ -84,8 +91,16 @@ def harm_table(result: Comparison) -> Table:
         found = result.by_group[label]
         least = form.number(-margin), form.interval(found)
         detectable = Form(form.digits).number(found.minimum_detectable)
-        rows.append((label, f"{found.n_cases:,}", least[1], detectable, words[result.non_inferior[label]]))
-    columns = ("", "cases", "change", "smallest change shown in 4 of 5 such studies", "can it have lost the margin?")
+        rows.append(
+            (label, f"{found.n_cases:,}", least[1], detectable, words[result.non_inferior[label]])
+        )
+    columns = (
+        "",
+        "cases",
+        "change",
+        "smallest change shown in 4 of 5 such studies",
+        "can it have lost the margin?",
+    )
     return Table(
         f"Was any group harmed? The declared margin is {margin:g}",
         columns,
@@ -101,7 +116,9 @@ def attributes_table(result: Result) -> Table:
     hosts = [host_of(one) for one in results]
     corrected = holm(hosts)
     many = sum(len(one.p_values) for one in hosts) > 1
-    metric, rows, parts = result.settings.metric, [], {}
+    metric = result.settings.metric
+    rows: list[tuple[str, ...]] = []
+    parts = {}
     form = form_of(metric).difference
     for one, host in zip(results, hosts, strict=True):
         parts[len(rows)] = f"{host.attribute}: {verdicts_said(one)}"
@@ -150,7 +167,8 @@ def spread_table(result: Result) -> Table:
         ("", "groups", "as observed", "corrected for chance"),
         rows,
         "Small groups seem to differ even where nothing does. What chance adds is taken away from "
-        "the corrected figure; 0 where nothing is left.",
+        "the corrected figure; 0 where nothing is left. Of few groups it can be the larger one, "
+        "since it is divided by the number of groups less one.",
     )
 
 

@@ -1,14 +1,18 @@
 """A score, or its change, against a number such as age."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from apple_seg.audit.curves import Curve
 from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, legend, svg, tidy
 
 
 def lines(
-    curves: Mapping[str, Curve], *, name: str, ylabel: str, cuts: Sequence[float], zero: bool = False
+    curves: Mapping[str, Curve],
+    *,
+    name: str,
+    ylabel: str,
+    cuts: Sequence[float],
+    zero: bool = False,
 ) -> str:
     """Draw curves with their bands.
 
@@ -19,7 +23,7 @@ def lines(
         cuts: Where groups are cut: vertical lines.
         zero: Whether a line stands at 0.
     """
-    drawn = figure(4.6, 2.9)
+    drawn = figure(4.4, 2.8)
     axes = drawn.add_subplot()
     for series, one in curves.items():
         look = LOOKS[series]
@@ -52,14 +56,10 @@ def lines(
     axes.locator_params(axis="y", nbins=6)
     tidy(axes, grid="both")
     if len(curves) > 1 or cuts:
-        _legend(axes)
+        handles, labels = axes.get_legend_handles_labels()
+        legend(drawn, handles=handles, labels=labels, ncols=3, columnspacing=1.2)
     return svg(drawn, name)
 
 
 def _cut_label(cuts: Sequence[float]) -> str:
     return "cut between groups" if len(cuts) == 1 else "cuts between groups"
-
-
-def _legend(axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    legend(axes, handles=handles, labels=labels, ncols=len(labels), columnspacing=1.2)

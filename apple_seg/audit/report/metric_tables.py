@@ -15,11 +15,14 @@ def metrics_table(result: Result) -> Table:
     """Return every metric by group; which numbers are the better ones stands with each."""
     names = list(host_of(result).figures)
     blocks = {
-        f"{title_of(name)}: {GLOSSES[name]}; {direction(name)}": (series(result, name), form_of(name))
+        f"{title_of(name)}: {GLOSSES[name]}; {direction(name)}": (
+            series(result, name),
+            form_of(name),
+        )
         for name in names
     }
     columns = [one.title for one in series(result, names[0])]
-    note = f"In brackets: {confidence(result)} intervals; distances are in the unit named under Limits."
+    note = f"In brackets: {confidence(result)} intervals; distances are in the unit under Limits."
     return _stacked(result, f"All measures by {host_of(result).attribute}", columns, blocks, note)
 
 
@@ -71,7 +74,8 @@ def _stacked(
     note: str = "",
 ) -> Table:
     """Return blocks of the same rows one below the other, each with its heading."""
-    rows, parts = [], {}
+    rows: list[tuple[str, ...]] = []
+    parts = {}
     for heading, (shown, form) in blocks.items():
         if heading:
             parts[len(rows)] = heading

@@ -7,10 +7,18 @@ from apple_seg.audit.report.answers import (
     difference_answer,
     not_concluded,
 )
-from apple_seg.audit.report.document import Answer, Bullets, Fact, Facts, Plot, Plots, Prose, Section
-from apple_seg.audit.report.forest import Guide, Mark, Row, forest
+from apple_seg.audit.report.document import (
+    Answer,
+    Bullets,
+    Fact,
+    Facts,
+    Prose,
+    Section,
+    Terms,
+)
+from apple_seg.audit.report.headline import headline
 from apple_seg.audit.report.phrases import GLOSSES, confidence, quoted
-from apple_seg.audit.report.reading import Result, audits_of, gap_name, host_of, labels_of
+from apple_seg.audit.report.reading import Result, audits_of, gap_name, host_of
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.tables import Form, form_of, title_of
 
@@ -28,7 +36,11 @@ def lead(result: Result) -> str:
     metric, host = result.settings.metric, host_of(result)
     cases, total = len(result.cases), f"{len(result.cases):,} cases"
     clusters = result.cases["cluster"].nunique()
-    of = "" if clusters == cases else f" of {clusters:,} clusters (patients, or what stands for them)"
+    of = (
+        ""
+        if clusters == cases
+        else f" of {clusters:,} clusters (patients, or what stands for them)"
+    )
     ran = (
         f"A segmentor drew masks of {total}{of}."
         if isinstance(result, Audit)
@@ -50,23 +62,52 @@ def opening(result: Result) -> Section:
     return Section(
         name="answer",
         title="The answer",
-        blocks=(*answers(result), _facts(result), _figure(result)),
+        blocks=(*answers(result), _facts(result), headline(result)),
+        parts=(_decided(result),),
     )
 
 
 def mind(result: Result) -> Section:
-    """Return what has to be kept in mind."""
-    blocks: list[Prose | Bullets] = [
-        Prose("What may not be concluded from this:"),
-        Bullets(not_concluded(result)),
-    ]
-    if result.caveats:
-        blocks += [Prose("What whoever made this report says of these cases:")]
-        blocks += [Bullets(tuple(result.caveats))]
-    return Section(name="mind", title="To be kept in mind", blocks=tuple(blocks))
+    """Return what has to be kept in mind: what does not follow, and what limits the numbers."""
+    lists = {
+        "not-concluded": ("What may not be concluded", not_concluded(result)),
+        "caveats": ("What is known of these cases", tuple(result.caveats)),
+        "limits": ("Limits of the numbers", tuple(result.notes)),
+    }
+    return Section(
+        name="mind",
+        title="To be kept in mind",
+        blocks=(),
+        parts=tuple(
+            Section(name=name, title=title, blocks=(Bullets(lines),))
+            for name, (title, lines) in lists.items()
+            if lines
+        ),
+    )
+
+
+def _decided(result: Result) -> Section:
+    """Return the numbers that decided, at the confidence that decided."""
+    return Section(
+        name="decided",
+        title="The numbers that decided",
+        blocks=(
+            Terms(
+                tuple(
+                    (f"{one.question} {one.heading.capitalize()}.", "; ".join(one.reasons))
+                    for one in answers(result)
+                )
+            ),
+            Prose(
+                "Their intervals are wider than those above, since several comparisons are made "
+                "at once."
+            ),
+        ),
+    )
 
 
 def answers(result: Result) -> tuple[Answer, ...]:
+    """Return the answers to all questions, the most important one first."""
     if isinstance(result, Audit):
         return (difference_answer(result),)
     return (
@@ -88,7 +129,9 @@ def _audit_facts(audit: Audit) -> tuple[Fact, ...]:
         found = audit.by_group[worst]
         detail = f"interval {form.range(found.low, found.high)}, {found.n_cases:,} cases"
         facts.append(
-            Fact(f"{title_of(metric)} of the worst group, {worst}", form.number(found.value), detail)
+            Fact(
+                f"{title_of(metric)} of the worst group, {worst}", form.number(found.value), detail
+            )
         )
     if (named := clearest(audit.difference.items())) is not None:
         label, found = named
@@ -144,72 +187,3 @@ def _change_facts(comparison: Comparison) -> tuple[Fact, ...]:
 
 def _change(found: Estimate, form: Form) -> str:
     return f"change {form.interval(found)}"
-
-
-def _figure(result: Result) -> Plots:
-    """Return means, differences and changes as forest plots."""
-    metric = title_of(result.settings.metric)
-    plots = [means_plot(result, "answer"), differences_plot(result, "answer")]
-    caption = (
-        "Points are means, lines their intervals. A difference or a change whose line crosses 0 "
-        "may be chance."
-    )
-    if isinstance(result, Comparison):
-        plots.append(_changes_plot(result))
-        caption += " Changes are of the same cases, so they are known better than the means."
-    return Plots(f"{metric} by group, with intervals", tuple(plots), caption)
-
-
-def means_plot(result: Result, name: str) -> Plot:
-    """Draw each group's mean."""
-    metric, form = result.settings.metric, form_of(result.settings.metric)
-    rows = [
-        Row(label, tuple(Mark(whose, one.by_group[label]) for whose, one in audits_of(result).items()))
-        for label in labels_of(result)
-    ]
-    return Plot(
-        f"Mean {title_of(metric)}",
-        forest(rows, name=f"{name}-means", xlabel=f"mean {title_of(metric)} (more is better)"),
-        _alt(rows, form),
-    )
-
-
-def differences_plot(result: Result, name: str) -> Plot:
-    """Draw each signed difference, with the margin that was declared."""
-    metric, margin = result.settings.metric, result.settings.difference_margin
-    rows = [
-        Row(
-            gap_name(result, label),
-            tuple(Mark(whose, one.difference[label]) for whose, one in audits_of(result).items()),
-        )
-        for label in host_of(result).difference
-    ]
-    guide = Guide(f"declared as worth showing: {margin:g}", (-margin, margin))
-    drawn = forest(
-        rows,
-        name=f"{name}-differences",
-        xlabel=f"difference of mean {title_of(metric)} (0: none)",
-        zero=True,
-        guide=guide,
-    )
-    return Plot("Difference", drawn, _alt(rows, form_of(metric).difference))
-
-
-def _changes_plot(result: Comparison) -> Plot:
-    metric, margin = result.settings.metric, result.settings.margin
-    rows = [Row(label, (Mark("change", result.by_group[label]),)) for label in labels_of(result)]
-    drawn = forest(
-        rows,
-        name="answer-changes",
-        xlabel=f"change of {title_of(metric)}, perturbed minus host",
-        zero=True,
-        guide=Guide(f"declared as the most a group may lose: {margin:g}", (-margin,)),
-    )
-    return Plot("Change", drawn, _alt(rows, form_of(metric).difference))
-
-
-def _alt(rows: list[Row], form: Form) -> str:
-    """Say what a drawing shows, with its numbers."""
-    return "; ".join(
-        f"{row.label}, {mark.series}: {form.interval(mark.found)}" for row in rows for mark in row.marks
-    )

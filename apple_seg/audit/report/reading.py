@@ -56,6 +56,11 @@ def labels_of(result: Result) -> list[str]:
     return sorted(host_of(result).by_group, key=lambda label: label != worst)
 
 
+def others_of(result: Result) -> Sequence[Result]:
+    """Return the same scores by other attributes."""
+    return result.others
+
+
 def gap_name(result: Result, label: str) -> str:
     """Return what a signed difference is called."""
     return f"{host_of(result).reference} minus {label}"

@@ -1,14 +1,15 @@
 """Where the attribute can be read, and where the masks listen: site by site."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from apple_seg.audit.leakage import SiteLeakage
 from apple_seg.audit.report.bars import Bar, Reference, bars
 from apple_seg.audit.report.canvas import LOOKS
-from apple_seg.audit.report.document import Block, Bullets, Plot, Plots, Prose, Section, Terms, tabled
+from apple_seg.audit.report.document import Block, Bullets, Plot, Plots, Prose, Section, tabled
 from apple_seg.audit.site_tables import site_tables
 from apple_seg.audit.sites import SiteSurvey
 from apple_seg.audit.tables import Form
-from apple_seg.measure.probes import Leakage
 
 _FORM = Form(digits=2)
 
@@ -18,3 +19,90 @@ _LOOKS = tuple(
     for look in (LOOKS[whose], LOOKS[whose]._replace(hatch="////"))
 )
 """Linear and MLP probe of the host's latents, then of the perturbed ones."""
+
+
+def sites(survey: SiteSurvey) -> Section:
+    """Return what each site gives away of the attribute, and what it matters to the masks."""
+    plots = [*_leakage(survey), *_influence(survey)]
+    named = replace(
+        survey,
+        sites=tuple(
+            replace(one, site=f"{place}: {one.site}")
+            for place, one in enumerate(survey.sites, start=1)
+        ),
+    )
+    blocks: list[Block] = [Prose(_SAID.format(attribute=survey.attribute))]
+    if plots:
+        blocks.append(Plots("Leakage and influence", tuple(plots), _CAPTION))
+    blocks += tabled(site_tables(named))
+    if survey.notes:
+        blocks.append(Bullets(survey.notes))
+    return Section(name="sites", title="Leakage and influence, site by site", blocks=tuple(blocks))
+
+
+_SAID = (
+    "A site is a place inside the segmentor where a perturber can act. Leakage is how well "
+    "{attribute} can be told from what flows there, by a classifier that was fitted afterwards on "
+    "other cases: an AUC (the chance that of two cases of different groups the right one is told) "
+    "of 0.5 is guessing, 1 is certainty. Influence is how much Dice is lost when a site is erased: "
+    "where nothing is lost the mask does not listen, and nothing is to be gained. That an "
+    "attribute can be read is no harm by itself, and that it cannot is no proof that groups are "
+    "served alike."
+)
+_CAPTION = (
+    "Bars begin at guessing (0.5), or at no loss (0); thin lines are intervals. The dashed line is "
+    "what the host's own masks give away by their shape and place: a latent must show that much."
+)
+
+
+def _leakage(survey: SiteSurvey) -> list[Plot]:
+    if survey.leakage is None:
+        return []
+    rows = {
+        f"site {place}": dict(_probes(one.leakage))
+        for place, one in enumerate(survey.sites, start=1)
+        if one.leakage is not None
+    }
+    mask = survey.leakage.masks["host"].strongest
+    reference = Reference(mask.auc, "what the host's masks give away") if mask.known else None
+    title = f"How well {survey.attribute} can be read"
+    drawn = bars(
+        rows,
+        name="leakage",
+        xlabel="AUC (0.5: guessing)",
+        base=0.5,
+        reference=reference,
+        looks=_LOOKS,
+    )
+    return [Plot(title, drawn, _alt(rows))]
+
+
+def _probes(leakage: SiteLeakage) -> Iterator[tuple[str, Bar]]:
+    latents = {"host": leakage.host, "perturbed": leakage.perturbed}
+    for whose, latent in latents.items():
+        if latent is not None:
+            for name, found in (("linear", latent.linear), ("MLP", latent.mlp)):
+                yield f"{whose}, {name} probe", Bar(found.auc, found.low, found.high)
+
+
+def _influence(survey: SiteSurvey) -> list[Plot]:
+    rows = {
+        f"site {place}": {
+            label: Bar(found.value, found.low, found.high)
+            for label, found in one.influence.erased.dice_lost.by_group.items()
+        }
+        for place, one in enumerate(survey.sites, start=1)
+        if one.influence is not None
+    }
+    if not rows:
+        return []
+    drawn = bars(rows, name="influence", xlabel="mean Dice lost when the site is erased", base=0)
+    return [Plot("What erasing costs", drawn, _alt(rows))]
+
+
+def _alt(rows: Mapping[str, Mapping[str, Bar]]) -> str:
+    return "; ".join(
+        f"{row}, {series}: {_FORM.number(bar.value)} {_FORM.range(bar.low, bar.high)}"
+        for row, some in rows.items()
+        for series, bar in some.items()
+    )
