@@ -5,6 +5,10 @@ import json
 import pytest
 import torch
 
+from apple_seg import save
+from apple_seg.config import read_experiment
+from apple_seg.perturb import build_perturber
+from apple_seg.workflow import wrapped
 from launching import apple_seg
 from planted import write_experiment
 
@@ -60,6 +64,33 @@ def test_audit_and_sites_need_no_perturber(folder):
     assert listed.returncode == 0, listed.stderr
     for name in ("model.1.submodule.1.submodule", "model.1.submodule.0", "model.0"):
         assert name in listed.stdout
+    assert "fewer than two groups have 10 clusters" in " ".join(listed.stdout.split())
+    found = json.loads((folder / "runs" / "sites.json").read_text())
+    assert [site["leakage"]["host"]["linear"]["auc"] for site in found["sites"]] == [None] * 3
+    assert found["sites"][0]["influence"]["erased"]["mask_moved"]["overall"]["n_cases"] == 12
+
+
+def test_sites_probes_behind_a_perturber_file_and_can_leave_the_probes_out(folder):
+    plan = read_experiment(folder / "small.toml")
+    cases = plan.cohort.read().split("val")
+    with wrapped(plan, cases) as segmentor:
+        shape = segmentor.shapes[0]
+        made = {"name": "lean", "channels": shape.channels, "cells": shape.cells}
+        segmentor.install([build_perturber(made)])
+        save(segmentor, folder / "lean.safetensors", spec=plan.host)
+    output = ["--set", "output=behind", "--perturber", folder / "lean.safetensors"]
+    done = apple_seg("sites", folder / "small.toml", "-q", *output)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((folder / "behind" / "sites.json").read_text())
+    assert ["perturbed" in site["leakage"] for site in found["sites"]] == [True, False, False]
+    assert set(found["masks"]) == {"host", "perturbed", "truth"}
+    short = apple_seg("sites", folder / "small.toml", "-q", "--cases", "0", *output[:2])
+    assert short.returncode == 0, short.stderr
+    found = json.loads((folder / "behind" / "sites.json").read_text())
+    assert [site["leakage"] for site in found["sites"]] == [None] * 3
+    lost = apple_seg("sites", folder / "small.toml", "--perturber", folder / "no.safetensors")
+    assert lost.returncode == 1
+    assert "no perturber at" in lost.stderr
 
 
 @pytest.mark.parametrize(

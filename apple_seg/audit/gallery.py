@@ -96,6 +96,7 @@ def draw(case: Case, masks: Mapping[str, NDArray[np.bool_]]) -> bytes:
         _outline(axes, plane, colors="black", linewidths=line.width + 1.4, alpha=0.6)
     for line, plane in outlines:
         _outline(axes, plane, colors=line.colour, linestyles=line.dashes, linewidths=line.width)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     content = io.BytesIO()
     canvas.print_figure(content, format="png")
     return content.getvalue()

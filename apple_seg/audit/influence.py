@@ -12,13 +12,11 @@ from torch import Tensor, nn
 
 from apple_seg.audit.collecting import Codes, batches, evenly, runs, seed_of
 from apple_seg.audit.figures import Design, Disaggregated, disaggregate
-from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.audit.survey_settings import DEFAULTS, SurveySettings
 from apple_seg.data import Case, Cohort, Groups
 from apple_seg.errors import HostError
 from apple_seg.host import PerturbedSegmentor, Pipeline
 from apple_seg.measure import Pair, measure
-
-DEFAULTS = SurveySettings()
 
 
 @dataclass(frozen=True, kw_only=True)

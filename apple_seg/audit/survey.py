@@ -9,13 +9,11 @@ from apple_seg.audit.collecting import Codes, evenly
 from apple_seg.audit.influence import SiteInfluence, survey_influence
 from apple_seg.audit.leakage import HostLeakage, survey_leakage
 from apple_seg.audit.sites import SiteFinding, SiteSurvey
-from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.audit.survey_settings import DEFAULTS, SurveySettings
 from apple_seg.data import UNKNOWN, Cohort, Groups
 from apple_seg.data.cohort import MASK
 from apple_seg.errors import HostError
 from apple_seg.host import Pipeline
-
-DEFAULTS = SurveySettings()
 
 
 def survey(

@@ -39,3 +39,6 @@ class SurveySettings:
             )
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"confidence goes from 0.5 to below 1, got {self.confidence}")
+
+
+DEFAULTS = SurveySettings()

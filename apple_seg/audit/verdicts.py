@@ -42,7 +42,7 @@ class Change(StrEnum):
 _DIFFERENCES: Mapping[str, str] = {
     Difference.PRESENT: (
         "The interval of the reference minus some group, at a confidence that allows for the "
-        "number of groups and of answers, does not contain 0."
+        "number of groups, answers and attributes, does not contain 0."
     ),
     Difference.NOT_SHOWN: (
         "No such interval excludes 0, and the displayed interval of a difference as large as the "
@@ -72,8 +72,9 @@ _CHANGES: Mapping[str, str] = {
         "0, and no other group can have lost as much as the declared margin."
     ),
     Change.NOT_DETECTED: (
-        "None of the above, though the displayed interval of a group's change as large as the "
-        "declared margin would have excluded 0 in 80 % of such cohorts."
+        "No harm, levelling down or improvement is shown, though the displayed interval of a "
+        "group's change as large as the declared margin would have excluded 0 in 80 % of such "
+        "cohorts."
     ),
 }
 

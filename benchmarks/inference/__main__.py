@@ -42,10 +42,12 @@ def main() -> None:
     rows = _read()
     jobs = list(_missing(rows, options))
     with ProcessPoolExecutor(options.workers) as pool:
-        running = {pool.submit(job, *cell, n): cell for job, cell, n in jobs}
+        running = {pool.submit(job, *cell, n): (job, cell) for job, cell, n in jobs}
         for done in tqdm(as_completed(running), total=len(jobs)):
-            cell = running[done]
-            rows[cell] = rows.get(cell, {}) | done.result() | {"commit": made_by}
+            job, cell = running[done]
+            rows[cell] = rows.get(cell, {}) | done.result()
+            if job is judge_cell:
+                rows[cell]["commit"] = made_by
             _write(rows, options)
 
 

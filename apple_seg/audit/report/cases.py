@@ -1,5 +1,6 @@
 """What means hide: how single cases spread, what became of each, and pictures of some."""
 
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -71,7 +72,9 @@ def _distributions(result: Result) -> Plots:
         for whose, some in named.items()
         if len(some)
     )
-    drawn = distributions(scores, name="distributions", xlabel=f"{metric} (more is better)")
+    drawn = partial(
+        distributions, scores, name="distributions", xlabel=f"{metric} (more is better)"
+    )
     caption = (
         "Each dot is a case (1,500 a group at most). A box holds the middle half of a group's "
         "cases, the thick line in it is the median, the diamond the mean."
@@ -84,7 +87,8 @@ def _before_after(result: Comparison) -> Plots:
     for place, label in enumerate(labels_of(result)):
         cases = result.cases[result.cases["group"] == label]
         both = cases[[f"host_{metric}", f"perturbed_{metric}"]].dropna().to_numpy(dtype=float)
-        drawn = before_after(
+        drawn = partial(
+            before_after,
             both[:, 0],
             both[:, 1],
             margin=result.settings.margin,

@@ -29,7 +29,7 @@ def distributions(cases: Mapping[str, Mapping[str, Floats]], *, name: str, xlabe
     drawn = figure(4.8, 0.6 + 0.42 * len(rows))
     axes, rng = drawn.add_subplot(), np.random.default_rng(0)
     for place, (_, series, scores) in enumerate(rows):
-        some = rng.permutation(scores)[:_POINTS]
+        some = scores[rng.permutation(len(scores))[:_POINTS]]
         height = place + rng.uniform(-0.3, 0.3, len(some))
         axes.plot(
             some,

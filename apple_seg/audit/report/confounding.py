@@ -1,6 +1,7 @@
 """The group, or what goes with it: differences among cases alike, and curves against numbers."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from apple_seg.audit.adjust import Adjustment
 from apple_seg.audit.curves import Curve
@@ -95,7 +96,8 @@ def _adjusted_plot(result: Result, name: str) -> Plots:
                 if place < len(one.adjusted)
             )
             rows.append(Row(step, tuple(marks)))
-        drawn = forest(
+        drawn = partial(
+            forest,
             rows,
             name=f"{name}-{nth}",
             xlabel=f"difference of mean {title_of(result.settings.metric)}",
@@ -139,14 +141,19 @@ def _curve_plots(result: Result, column: str) -> Plots:
     plots = [
         Plot(
             "Mean",
-            lines(levels, name=f"curve-{column}", ylabel=f"mean {metric}", cuts=cuts),
+            partial(lines, levels, name=f"curve-{column}", ylabel=f"mean {metric}", cuts=cuts),
             _alt(levels, result),
         )
     ]
     if isinstance(result, Comparison) and column in result.change_curves:
         change = {"change": result.change_curves[column]}
-        drawn = lines(
-            change, name=f"change-{column}", ylabel=f"change of {metric}", cuts=cuts, zero=True
+        drawn = partial(
+            lines,
+            change,
+            name=f"change-{column}",
+            ylabel=f"change of {metric}",
+            cuts=cuts,
+            zero=True,
         )
         plots.append(Plot("Change", drawn, _alt(change, result)))
     return Plots(f"{metric} against {column}", tuple(plots), _caption(result, column))

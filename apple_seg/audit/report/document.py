@@ -1,6 +1,6 @@
 """What a report consists of, before it is a page of HTML or Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -79,7 +79,9 @@ class Plot(NamedTuple):
     """A drawing."""
 
     title: str
-    svg: str
+    draw: Callable[[], str]
+    """Makes the SVG: what is not shown, as in Markdown, is not drawn."""
+
     alt: str
     """What it shows, with its numbers."""
 

@@ -1,5 +1,7 @@
 """The drawing that everybody looks at: means, differences and changes with their intervals."""
 
+from functools import partial
+
 from apple_seg.audit.report.document import Plot, Plots
 from apple_seg.audit.report.forest import Guide, Mark, Row, forest
 from apple_seg.audit.report.reading import Result, audits_of, gap_name, host_of, labels_of
@@ -33,7 +35,9 @@ def means_plot(result: Result, name: str) -> Plot:
     ]
     return Plot(
         f"Mean {title_of(metric)}",
-        forest(rows, name=f"{name}-means", xlabel=f"mean {title_of(metric)} (more is better)"),
+        partial(
+            forest, rows, name=f"{name}-means", xlabel=f"mean {title_of(metric)} (more is better)"
+        ),
         _alt(rows, form),
     )
 
@@ -49,7 +53,8 @@ def differences_plot(result: Result, name: str) -> Plot:
         for label in host_of(result).difference
     ]
     guide = Guide(f"declared worth showing: {margin:g}", (-margin, margin))
-    drawn = forest(
+    drawn = partial(
+        forest,
         rows,
         name=f"{name}-differences",
         xlabel=f"difference of mean {title_of(metric)} (0: none)",
@@ -62,7 +67,8 @@ def differences_plot(result: Result, name: str) -> Plot:
 def _changes_plot(result: Comparison) -> Plot:
     metric, margin = result.settings.metric, result.settings.margin
     rows = [Row(label, (Mark("change", result.by_group[label]),)) for label in labels_of(result)]
-    drawn = forest(
+    drawn = partial(
+        forest,
         rows,
         name="answer-changes",
         xlabel=f"change of {title_of(metric)}, perturbed minus host",

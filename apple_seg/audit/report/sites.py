@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from apple_seg.audit.leakage import SiteLeakage
 from apple_seg.audit.report.bars import Bar, Reference, bars
@@ -66,7 +67,8 @@ def _leakage(survey: SiteSurvey) -> list[Plot]:
     mask = survey.leakage.masks["host"].strongest
     reference = Reference(mask.auc, "what the host's masks give away") if mask.known else None
     title = f"How well {survey.attribute} can be read"
-    drawn = bars(
+    drawn = partial(
+        bars,
         rows,
         name="leakage",
         xlabel="AUC (0.5: guessing)",
@@ -96,7 +98,9 @@ def _influence(survey: SiteSurvey) -> list[Plot]:
     }
     if not rows:
         return []
-    drawn = bars(rows, name="influence", xlabel="mean Dice lost when the site is erased", base=0)
+    drawn = partial(
+        bars, rows, name="influence", xlabel="mean Dice lost when the site is erased", base=0
+    )
     return [Plot("What erasing costs", drawn, _alt(rows))]
 
 

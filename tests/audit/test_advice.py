@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from apple_seg.audit.advice import Answer, advise
+from apple_seg.audit.figures import Design, disaggregate
+from apple_seg.audit.influence import Effect, SiteInfluence
+from apple_seg.audit.leakage import LatentLeakage, SiteLeakage
+from apple_seg.measure.auc import AucChange
+from apple_seg.measure.probes import Leakage
+
+DESIGN = Design(
+    codes=np.arange(40) % 2,
+    clusters=np.arange(40),
+    labels=("A", "B"),
+    reference=0,
+    confidence=0.95,
+    resamples=0,
+    seed=0,
+)
+NOISE = np.random.default_rng(0).normal(size=40)
+
+
+def read(low, high, kind="linear"):
+    counts = {"confidence": 0.95, "n_cases": 400, "n_clusters": 400}
+    return Leakage(kind=kind, auc=(low + high) / 2, low=low, high=high, **counts)
+
+
+def latent(linear, mlp):
+    return LatentLeakage(linear=read(*linear), mlp=read(*mlp, "mlp"), cells=read(0.4, 0.6))
+
+
+def influence(moved, lost=0.0, *, spread=0.001, only=None):
+    """Every mask moves about so far, those of group B only if so said."""
+    here = 1.0 if only is None else DESIGN.codes == only
+    effect = Effect(
+        dice_lost=disaggregate((lost + spread * NOISE) * here, DESIGN),
+        mask_moved=disaggregate((moved + spread * NOISE) * here, DESIGN),
+    )
+    still = Effect(
+        dice_lost=disaggregate(0 * NOISE, DESIGN), mask_moved=disaggregate(0 * NOISE, DESIGN)
+    )
+    return SiteInfluence(erased=still, disturbed=effect)
+
+
+READ, UNREAD, UNTOLD = ((0.6, 0.7), (0.49, 0.6)), ((0.4, 0.58),) * 2, ((0.4, 0.62),) * 2
+LISTENS, DEAF, UNSURE = influence(0.05, 0.05), influence(0.002), influence(0.01, spread=0.05)
+
+
+@pytest.mark.parametrize(
+    ("probes", "heard", "sentence"),
+    [
+        (READ, LISTENS, "decodable and heard: a perturber can act here"),
+        (READ, DEAF, "decodable, but the mask does not listen: nothing to gain here"),
+        (READ, UNSURE, "decodable; not enough cases to say whether the mask listens"),
+        (READ, None, "decodable; whether the mask listens was not measured"),
+        (UNREAD, LISTENS, "the mask listens, but the attribute is not decodable here"),
+        (UNREAD, DEAF, "not decodable and not heard: nothing to gain here"),
+        (UNREAD, UNSURE, "not decodable; not enough cases to say whether the mask listens"),
+        (UNTOLD, LISTENS, "the mask listens; not enough cases to say whether the attribute is"),
+        (UNTOLD, DEAF, "the mask does not listen: nothing to gain here, decodable or not"),
+        (UNTOLD, UNSURE, "not enough cases to say"),
+        (None, LISTENS, "the mask listens; what the latent gives away was not measured"),
+        (None, DEAF, "the mask does not listen: nothing to gain here"),
+        (None, None, "nothing was measured here"),
+    ],
+)
+def test_each_answer_has_its_sentence(probes, heard, sentence):
+    leakage = None if probes is None else SiteLeakage(host=latent(*probes))
+    assert advise(leakage, heard).sentence.startswith(sentence)
+
+
+def test_one_group_that_is_heard_is_enough():
+    found = advise(None, influence(0.018, only=1))
+    assert found.heard is Answer.YES
+    # Overall it moves by 0.009, which alone would be too little.
+    assert advise(None, influence(0.009)).heard is Answer.NO
+
+
+@pytest.mark.parametrize(
+    ("beyond", "said"),
+    [
+        ((0.05, 0.01, 0.09), "more than the mask itself shows"),
+        ((0.005, 0.001, 0.009), "no more than the mask itself shows"),
+        ((-0.05, -0.1, 0.0), "no more than the mask itself shows"),
+        ((0.05, -0.02, 0.12), "not enough cases to say whether more than the mask itself shows"),
+    ],
+)
+def test_what_a_latent_gives_away_is_compared_with_the_masks(beyond, said):
+    leakage = SiteLeakage(host=latent(*READ), beyond_mask=AucChange(*beyond))
+    assert advise(leakage, LISTENS).sentence.split("; ")[1:] == [said]
+    unread = SiteLeakage(host=latent(*UNREAD), beyond_mask=AucChange(*beyond))
+    assert "mask itself shows" not in advise(unread, LISTENS).sentence
+
+
+def test_masks_that_move_and_lose_nothing_are_said_to():
+    said = "without it masks move, but lose less than 0.01 Dice on average"
+    assert said in advise(None, influence(0.05, 0.001)).sentence
+    assert said not in advise(None, influence(0.05, 0.05)).sentence
+    assert said not in advise(None, influence(0.05, -0.05)).sentence  # gains are heard too
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ((-0.1, -0.15, -0.05), "the perturber lowered it"),
+        ((0.1, 0.05, 0.15), "the perturber raised it"),
+        ((0.0, -0.05, 0.05), "not enough cases to say whether the perturber changed it"),
+    ],
+)
+def test_a_perturbed_latent_is_what_is_judged(change, said):
+    leakage = SiteLeakage(
+        host=latent(*READ), perturbed=latent(*UNREAD), change={"linear": AucChange(*change)}
+    )
+    found = advise(leakage, LISTENS)
+    assert found.decodable is Answer.NO
+    assert found.sentence.endswith(said)
