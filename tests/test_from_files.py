@@ -11,7 +11,7 @@ from PIL import Image
 
 from apple_seg.config import read_experiment
 from apple_seg.errors import CaseError, ConfigError
-from apple_seg.from_files import (
+from apple_seg.workflow.from_files import (
     audit_masks,
     audit_tables,
     compare_masks,

@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {"data", "host", "measure", "replay", "perturb", "audit", "ship"}
+FRONT = {"cli", "workflow"}
+"""Know all rooms; no room knows them."""
 MAY_KNOW = {
     "data": set(),
     "host": set(),
@@ -51,7 +53,8 @@ def test_room_knows_only_the_rooms_it_may(room):
 
 def test_every_room_stands_in_the_table():
     folders = {path.parent.name for path in (ROOT / "apple_seg").glob("*/__init__.py")}
-    assert folders == ROOMS == set(MAY_KNOW)
+    assert folders == ROOMS | FRONT
+    assert set(MAY_KNOW) == ROOMS
 
 
 def test_adapters_know_host_and_errors_and_no_library_of_their_host():
@@ -95,6 +98,8 @@ def test_no_path_of_a_machine_stands_in_the_project():
     assert "README.md" in listed
     private = ["/" + "work/", "/" + "root/", "/" + "home/"]
     for name in listed:
+        if not (ROOT / name).is_file():  # deleted, and not yet committed
+            continue
         content = (ROOT / name).read_bytes()
         if b"\0" in content[:4096]:
             continue

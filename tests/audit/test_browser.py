@@ -13,6 +13,7 @@ from browsing import (
     browser,
     faint_text,
     folded,
+    found_browser,
     heading_faults,
     opened,
     tabbed,
@@ -103,6 +104,7 @@ def test_the_first_screen_holds_the_verdicts_and_the_figures_that_decided(runnin
                 boxes = [one.bounding_box() for one in page.query_selector_all(selector)]
                 assert len(boxes) >= 1
                 assert all(box["y"] + box["height"] <= 900 for box in boxes), selector
+            assert page.locator("table").first.bounding_box()["y"] > 900  # what is not there
 
 
 def test_pictures_and_drawings_show_something_and_say_it_in_words(running, reports, spoilt):
@@ -178,10 +180,8 @@ def test_print_unfolds_everything_and_cuts_nothing(running, reports, spoilt):
             assert too_wide(page) == []
             assert faint_text(page) == []
     closed = "<details><summary>x</summary><p>no table</p></details>"
-    with opened(running, spoilt(f'{closed}<div style="width: 900px">wide</div>'), width=A4) as (
-        page,
-        _,
-    ):
+    wide = '<div style="width: 900px">wide</div>'
+    with opened(running, spoilt(closed + wide), width=A4) as (page, _):
         page.emulate_media(media="print")
         assert folded(page) == 1
         assert "DIV wide" in too_wide(page)
@@ -197,3 +197,13 @@ def test_a_pdf_of_it_holds_its_words_on_numbered_pages(running, reports):
         pages, fewer = (len(re.findall(rb"/Type\s*/Page\b", one)) for one in (content, shorter))
         assert pages > fewer > 1
         assert re.search(rb"/MediaBox\s*\[0 0 59[45]\.?\d* 84[12]", content)  # A4
+
+
+def test_without_a_browser_a_developer_is_told_how_and_a_build_fails(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("APPLE_SEG_BROWSER", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install chromium"):
+        found_browser()
+    monkeypatch.setenv("APPLE_SEG_BROWSER", "required")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"):
+        found_browser()

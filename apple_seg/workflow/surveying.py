@@ -13,7 +13,8 @@ from apple_seg.data import Cohort
 from apple_seg.errors import AdapterNotFoundError, SiteError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import PerturbedSegmentor, Site, choose_sites
-from apple_seg.workflow import (
+from apple_seg.workflow.running import (
+    SITES,
     Written,
     attach_experiment,
     perturber_of,
@@ -21,9 +22,6 @@ from apple_seg.workflow import (
     pipeline_of,
     wrapped,
 )
-
-SITES = "sites.json"
-"""Name of the result in an experiment's output folder."""
 
 
 def survey_experiment(

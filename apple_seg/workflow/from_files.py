@@ -19,7 +19,7 @@ from apple_seg.data import Cohort, Groups, Manifest
 from apple_seg.errors import ConfigError
 from apple_seg.measure import ScoreTable, read_scores, stored_masks
 from apple_seg.processes import started
-from apple_seg.workflow import AUDIT, COMPARISON, Written, annotated, write_result
+from apple_seg.workflow.running import AUDIT, COMPARISON, Written, annotated, write_result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,166 @@
+"""The commands around a fit: demo, sites, fit, attach."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from apple_seg.cli.app import (
+    PERTURB,
+    ExperimentFile,
+    Overrides,
+    Perturber,
+    Quiet,
+    app,
+    console,
+    list_files,
+    read,
+    refuse_several,
+)
+
+
+@app.command(rich_help_panel=PERTURB)
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of the images and of the training.")] = 0,
+) -> None:
+    """Plant a gap, train a host that has it, fit perturbers, compare: minutes on two idle cores.
+
+    Writes a cohort of drawn images, a host checkpoint and an experiment file, then does what
+    [bold]fit[/] and [bold]compare[/] do.
+    """
+    refuse_several("demo")
+    from apple_seg.demo import run_demo
+
+    written = run_demo(out, seed=seed, say=console.print)
+    console.print(written.result)
+    list_files(written.files)
+
+
+@app.command(rich_help_panel=PERTURB)
+def sites(
+    experiment: ExperimentFile,
+    perturber: Annotated[
+        Path | None,
+        typer.Option(
+            "--perturber",
+            help="Attach this file too, and probe what is left to be read behind its perturbers.",
+            show_default=False,
+        ),
+    ] = None,
+    cases: Annotated[
+        int, typer.Option(min=0, help="For the probes, at most; 0 leaves them out.")
+    ] = 1000,
+    influence_cases: Annotated[int, typer.Option(min=1, help="For the influence, at most.")] = 64,
+    set_: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """List where the host can be perturbed, and say where anything is to be gained by it.
+
+    Two things are measured at every site, on the validation split. [bold]Leakage[/]: how well the
+    group of a case can be read there, by fresh probes on patients that they have not seen, beside
+    how well the masks alone show it by shape and place. [bold]Influence[/]: the Dice that is lost
+    when the latent is erased (each channel replaced by its mean), or disturbed by noise.
+
+    A perturber can help a group where the attribute can be read and the mask listens. "Decodable,
+    but the mask does not listen" means: nothing to gain here. Answers are by intervals; cases
+    without masks can be probed, and too few of them get "not enough cases to say".
+
+    Writes sites.json to the output folder.
+    """
+    refuse_several("sites")
+    from apple_seg.audit.site_tables import survey_text
+    from apple_seg.audit.survey_settings import SurveySettings
+    from apple_seg.workflow import survey_experiment
+
+    settings = SurveySettings(cases=cases, influence_cases=influence_cases)
+    loaded = read(experiment, set_)
+    written = survey_experiment(loaded, perturber, settings=settings, progress=not quiet)
+    console.print(survey_text(written.result))
+    list_files(written.files)
+
+
+@app.command(rich_help_panel=PERTURB)
+def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
+    """Fit perturbers for the host, on the fit split; the epoch is chosen on the validation split.
+
+    The host's weights stay as they are. The audit split is not read. What the frozen encoder
+    gives is recorded once, in the output folder, where that pays: [bold]--set replay.store=off[/]
+    runs it every time instead. A fit that was killed goes on where it was when it is started again.
+
+    Several processes: accelerate launch --multi_gpu --num_processes 2 -m apple_seg fit FILE
+    """
+    from apple_seg.workflow import fit_experiment
+
+    loaded = read(experiment, set_)
+    written = fit_experiment(loaded, progress=not quiet)
+    console.print(_fit_table(written.result))
+    if written.result.selected.epoch == 0:
+        console.print(
+            "[bold]The identity was chosen[/]: no epoch was better for the worst group "
+            "without costing another more than the margin. The file changes nothing."
+        )
+    note = written.result.replay
+    where = loaded.replay.folder or loaded.output / "replay"
+    if note.used and where.is_dir():
+        console.print(
+            f"The records in {where} ({note.store_bytes / 1e6:,.0f} MB) stay for the next fit; "
+            "delete them when you have no use for them.",
+            soft_wrap=True,
+        )
+    list_files(written.files)
+
+
+@app.command(rich_help_panel=PERTURB)
+def attach(
+    experiment: ExperimentFile,
+    perturber: Perturber = None,
+    set_: Overrides = [],  # noqa: B006
+    check: Annotated[
+        bool, typer.Option("--check", help="Attach here and now, and prove it.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="With --check, say nothing unless it fails.")
+    ] = False,
+) -> None:
+    """Show how to attach the perturbers in production; with --check, do it and detach again.
+
+    The check builds the host from its own checkpoint and compares fingerprint, use and outputs.
+    """
+    refuse_several("attach")
+    from apple_seg.workflow import attach_experiment, perturber_of
+
+    console.quiet = quiet and check
+    loaded = read(experiment, set_)
+    path = perturber_of(loaded, perturber)
+    if not check:
+        console.print(
+            "import apple_seg\n\n"
+            f"host = ...  # your {loaded.host.factory}, with its own weights\n"
+            f'segmentor = apple_seg.attach(host, "{path}")\n'
+            "logits = host(images)  # perturbed, until segmentor.detach()",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
+    segmentor = attach_experiment(loaded, path)
+    names = ", ".join(map(str, segmentor.sites))
+    segmentor.detach()
+    console.print(
+        f"[bold green]attached[/] to {type(segmentor.host).__name__} at {names}: fingerprint, use "
+        "and outputs are those of the fit. Detached again.",
+        soft_wrap=True,
+    )
+
+
+def _fit_table(result: Any) -> Table:
+    labels = list(result.selected.by_group)
+    table = Table("epoch", "overall", *labels, title="Dice on validation", title_justify="left")
+    for one in result.candidates:
+        chosen = one.epoch == result.selected.epoch
+        name = "host" if one.epoch == 0 else str(one.epoch)
+        values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
+        table.add_row(name + (" *" if chosen else ""), *values, style="bold" if chosen else None)
+    table.caption = f"* kept, by the rule '{result.settings.selection}'"
+    return table

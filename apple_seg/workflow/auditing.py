@@ -1,0 +1,85 @@
+"""What `apple-seg audit` and `apple-seg compare` do, with the host itself."""
+
+from pathlib import Path
+
+from apple_seg.audit import Audit, Comparison
+from apple_seg.audit import audit as run_audit
+from apple_seg.audit import compare as run_comparison
+from apple_seg.config import Experiment
+from apple_seg.ship import read_artifact, save
+from apple_seg.workflow.running import (
+    AUDIT,
+    COMPARISON,
+    Written,
+    attach_experiment,
+    caveats,
+    checked,
+    perturber_of,
+    pipeline_of,
+    placed,
+    wrapped,
+    write_result,
+)
+
+
+def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
+    """Audit the host as deployed on the audit split; no perturber takes part.
+
+    Where a launcher started several processes they share the cases; the main one writes the files.
+    """
+    experiment, processes = placed(experiment)
+    cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
+    cases = cohort.split(experiment.splits.audit)
+    with wrapped(experiment, cases) as segmentor:
+        result: Audit = run_audit(
+            pipeline_of(experiment, segmentor, cases).deployed,
+            cases,
+            experiment.groups,
+            others=experiment.other_groups,
+            settings=experiment.audit,
+            caveats=caveats(experiment),
+            progress=progress,
+            processes=processes,
+        )
+    files = write_result(result, experiment.output / AUDIT, processes)
+    processes.wait()
+    return Written(result, files)
+
+
+def compare_experiment(
+    experiment: Experiment, perturber: Path | None = None, *, progress: bool = True
+) -> Written:
+    """Audit the host and the perturbed host on the same cases of the audit split.
+
+    The numbers are added to the perturber file, and how often it has been audited: a choice
+    between several looks at the same cases would be one made on them. Where a launcher started
+    several processes they share the cases; the main one writes the files.
+    """
+    experiment, processes = placed(experiment)
+    path = perturber_of(experiment, perturber)
+    cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
+    cases = cohort.split(experiment.splits.audit)
+    artifact, _ = read_artifact(path)
+    segmentor = attach_experiment(experiment, path)
+    try:
+        pipeline = pipeline_of(experiment, segmentor, cases)
+        result: Comparison = run_comparison(
+            pipeline.deployed,
+            pipeline,
+            cases,
+            experiment.groups,
+            others=experiment.other_groups,
+            settings=experiment.audit,
+            caveats=caveats(experiment),
+            progress=progress,
+            processes=processes,
+        )
+        files = write_result(result, experiment.output / COMPARISON, processes)
+        times = int(artifact.record.get("audited", 0)) + 1
+        record = {**artifact.record, "audit": result.to_dict(), "audited": times}
+        if processes.main:
+            save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
+    finally:
+        segmentor.detach()
+    processes.wait()
+    return Written(result, (*files, path), times)

@@ -1,0 +1,49 @@
+"""What `apple-seg fit` does."""
+
+from apple_seg.config import Experiment
+from apple_seg.files import to_json, write_text
+from apple_seg.perturb import FitResult, fit
+from apple_seg.perturb.progress import LOG, discard_checkpoint
+from apple_seg.ship import save
+from apple_seg.workflow.running import (
+    FIT,
+    PERTURBER,
+    Written,
+    checked,
+    pipeline_of,
+    placed,
+    wrapped,
+)
+
+
+def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
+    """Fit the perturbers on the fit split, choose on the validation split, and save them.
+
+    A fit that was killed goes on where it was. Where a launcher started several processes they
+    share each batch; the main one writes the files.
+    """
+    experiment, processes = placed(experiment)
+    splits = experiment.splits
+    both = [splits.fit, splits.validation]
+    cohort = checked(experiment, both, progress=progress, processes=processes)
+    train, validation = cohort.split(splits.fit), cohort.split(splits.validation)
+    files = (experiment.output / PERTURBER, experiment.output / FIT, experiment.output / LOG)
+    with wrapped(experiment, train) as segmentor:
+        result: FitResult = fit(
+            pipeline_of(experiment, segmentor, cohort),
+            train=train,
+            validation=validation,
+            groups=experiment.groups,
+            method=experiment.method,
+            settings=experiment.fit,
+            replay=experiment.replay,
+            folder=experiment.output,
+            progress=progress,
+        )
+        if processes.main:
+            record = {"fit": result.to_dict()}
+            save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
+            write_text(files[1], to_json(result.to_dict()))
+            discard_checkpoint(experiment.output)
+    processes.wait()
+    return Written(result, files)

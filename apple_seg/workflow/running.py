@@ -1,0 +1,150 @@
+"""What all commands need: a host built and wrapped, cases that were looked at, files written."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from apple_seg.audit import Audit, Comparison
+from apple_seg.config import Experiment
+from apple_seg.data import Cohort
+from apple_seg.errors import CaseError, ConfigError
+from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
+from apple_seg.perturb import build_perturber
+from apple_seg.processes import ONE, Processes, launched
+from apple_seg.ship import attach
+
+PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
+SKIN_TONES, SITES = "cases-with-ita.csv", "sites.json"
+"""Names of the results in an experiment's output folder."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A result and the files that it was written to."""
+
+    result: Any
+    files: tuple[Path, ...]
+
+    audited: int = 1
+    """How often this perturber file has been compared."""
+
+
+@contextmanager
+def wrapped(
+    experiment: Experiment, cohort: Cohort, sites: Any = None
+) -> Iterator[PerturbedSegmentor]:
+    """Build the host, wrap it at its sites, and take every hook off again at the end."""
+    host = experiment.host.build(experiment.device)
+    inputs = prepare([cohort[0]], experiment.host)
+    weights = next(host.parameters())
+    segmentor = wrap(
+        host,
+        inputs.images.to(weights),
+        sites=sites or experiment.method.sites,
+        segment=experiment.host.segment_function(),
+        prompts={name: value.to(weights) for name, value in inputs.prompts.items()},
+    )
+    try:
+        yield segmentor
+    finally:
+        segmentor.detach()
+
+
+def pipeline_of(experiment: Experiment, segmentor: PerturbedSegmentor, cohort: Cohort) -> Pipeline:
+    """Return the host as it is deployed, for the cohort's classes."""
+    return Pipeline(segmentor, experiment.host, list(cohort.classes))
+
+
+def perturber_shares(segmentor: PerturbedSegmentor, perturber: str) -> list[float]:
+    """Return the size of a perturber at each site, as a share of the host's parameters."""
+    size = sum(value.numel() for value in segmentor.host.parameters())
+    made = [
+        build_perturber({"name": perturber, "channels": one.channels, "cells": one.cells})
+        for one in segmentor.shapes
+    ]
+    return [sum(value.numel() for value in module.parameters()) / size for module in made]
+
+
+def attach_experiment(experiment: Experiment, perturber: Path | None = None) -> PerturbedSegmentor:
+    """Build the host from its own checkpoint and attach the perturbers, as production would."""
+    host = experiment.host.build(experiment.device)
+    return attach(
+        host,
+        perturber_of(experiment, perturber),
+        spec=experiment.host,
+        segment=experiment.host.segment_function(),
+    )
+
+
+def perturber_of(experiment: Experiment, perturber: Path | None) -> Path:
+    """Return the perturber file that is meant.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    path = perturber or experiment.output / PERTURBER
+    if not path.is_file():
+        raise ConfigError(f"no perturber at {path}; run `apple-seg fit` first, or name the file")
+    return path
+
+
+def placed(experiment: Experiment) -> tuple[Experiment, Processes]:
+    """Return the experiment on this process's own device, and the processes that share it."""
+    processes = launched(experiment.device)
+    return replace(experiment, device=processes.device), processes
+
+
+def checked(
+    experiment: Experiment, splits: Sequence[str], *, progress: bool, processes: Processes = ONE
+) -> Cohort:
+    """Read the manifest and look at every case of these splits before work starts.
+
+    The main process does, and the others get what it read.
+    """
+    cohort = processes.from_main(
+        lambda: experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
+    )
+    return annotated(cohort, splits)
+
+
+def annotated(cohort: Cohort, splits: Sequence[str]) -> Cohort:
+    """Return a cohort after a look that all cases of these splits have masks.
+
+    Raises:
+        CaseError: Some have none.
+    """
+    for split in splits:
+        table = cohort.split(split).table
+        if len(bare := table.index[table["mask"] == ""]):
+            rows = ", ".join(str(row + 2) for row in bare[:5])
+            raise CaseError(
+                f"{len(bare)} of {len(table)} cases of split {split!r} have no mask (rows {rows}, "
+                "...), and this needs masks: annotate them, or put them into another split"
+            )
+    return cohort
+
+
+def caveats(experiment: Experiment) -> tuple[str, ...]:
+    """Return what a reader must know: the experiment's own words, and ground-truth prompts."""
+    prompt = experiment.host.prompt
+    if not prompt.from_truth:
+        return experiment.caveats
+    return (
+        *experiment.caveats,
+        f"Ground-truth prompt: the {prompt.kind} that the host is given comes from the true mask "
+        f"(jitter {prompt.jitter:g}, seed {prompt.seed}), the same before and after.",
+    )
+
+
+def write_result(
+    result: Audit | Comparison, stem: Path, processes: Processes = ONE
+) -> tuple[Path, ...]:
+    """Write JSON, the per-case CSV and the HTML report beside each other, in one process."""
+    json_, csv, html = (stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html"))
+    if processes.main:
+        result.to_json(json_)
+        result.to_csv(csv)
+        result.to_html(html)
+    return json_, csv, html
