@@ -72,9 +72,11 @@ class Auditor:
         """Put the cohort's table into the order of the scores.
 
         Raises:
-            CaseError: They do not hold the same cases.
+            CaseError: They do not hold the same cases, or none.
             ConfigError: A covariate or a curve names no column.
         """
+        if scores.empty:
+            raise CaseError("there is no case to audit: the scores are empty")
         codes = group_codes(scores, table, groups)
         ordered = table.set_index("case").loc[scores["case"].drop_duplicates()].reset_index()
         named = (*settings.covariates, *(settings.curves or ()))
@@ -244,9 +246,12 @@ class Auditor:
     ) -> Followed | None:
         """Name the difference to follow by the host's means, and estimate what became of it."""
         main, reference = self.settings.metric, self.groups.reference
+        scored = [label for label, found in before.by_group.items() if found.n_cases]
         worse, best = before.main.worst_group, before.main.best_group
-        if worse is None or best is None or worse == best:
+        if worse is None or best is None or len(scored) < 2:
             return None
+        if worse == best:  # all alike: none is the worst, and any will do
+            worse = next(label for label in scored if label != reference)
         better = best if worse == reference else reference
         design = self._design(changed)
 

@@ -25,7 +25,7 @@ def numbers(column: "pd.Series[Any]") -> Floats | None:
     text = column.astype("string").fillna("").str.strip()
     known = ~text.str.lower().isin(UNKNOWN_WORDS)
     found = pd.to_numeric(text.where(known), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    if np.isnan(found[known.to_numpy()]).any() or not known.any():
+    if np.isnan(found[known.to_numpy()]).any():
         return None
     found[~np.isfinite(found)] = np.nan
     return np.asarray(found, dtype=float)
