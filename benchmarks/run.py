@@ -184,29 +184,22 @@ def audit_task(task: Task, name: str) -> None:
 def audit_block(
     task: Task, host: pd.DataFrame, tables: Sequence[pd.DataFrame], cases: Cohort
 ) -> dict[str, Any]:
-    """Compare each seed, and the mean of each case's scores over seeds, with the host."""
+    """Compare the host with all seeds together, which are training runs, and with each alone."""
     experiment = task.experiment
 
-    def compared(table: pd.DataFrame) -> dict[str, Any]:
+    def compared(runs: Sequence[pd.DataFrame]) -> dict[str, Any]:
         comparison = compare_scores(
             host,
-            table,
+            runs,
             cases.table,
             experiment.groups,
+            others=experiment.other_groups,
             settings=experiment.audit,
             caveats=caveats(experiment),
         )
         return comparison.to_dict()
 
-    by_seed = [compared(table) for table in tables]
-    return {**compared(mean_of(tables)), "by_seed": by_seed}
-
-
-def mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return each case's scores averaged over seeds."""
-    keys = ["case", "cluster", "class", "unit"]
-    stacked = pd.concat(tables)
-    return stacked.groupby(keys, sort=False).mean().reset_index()
+    return {**compared(tables), "by_seed": [compared([table]) for table in tables]}
 
 
 def host_scores(task: Task, cases: Cohort) -> pd.DataFrame:
