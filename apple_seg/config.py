@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from apple_seg.audit import AuditSettings
+from apple_seg.audit import AuditSettings, SurveySettings
 from apple_seg.data import Groups, Manifest
 from apple_seg.errors import ConfigError
 from apple_seg.host import HostSpec
@@ -56,6 +56,7 @@ class Experiment:
     fit: FitSettings = field(default_factory=FitSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    survey: SurveySettings = field(default_factory=SurveySettings)
 
     output: Path = Path("runs")
     """Folder that results are written to, relative to the file."""

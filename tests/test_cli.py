@@ -84,7 +84,7 @@ def test_sites_probes_behind_a_perturber_file_and_can_leave_the_probes_out(folde
     found = json.loads((folder / "behind" / "sites.json").read_text())
     assert ["perturbed" in site["leakage"] for site in found["sites"]] == [True, False, False]
     assert set(found["masks"]) == {"host", "perturbed", "truth"}
-    short = apple_seg("sites", folder / "small.toml", "-q", "--cases", "0", *output[:2])
+    short = apple_seg("sites", folder / "small.toml", "-q", "--set", "survey.cases=0", *output[:2])
     assert short.returncode == 0, short.stderr
     found = json.loads((folder / "behind" / "sites.json").read_text())
     assert [site["leakage"] for site in found["sites"]] == [None] * 3

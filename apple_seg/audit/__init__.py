@@ -7,6 +7,9 @@ from apple_seg.audit.gate import Finding, GateCode, GateResult, gate, read_repor
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.results import Audit, Comparison, Picture
 from apple_seg.audit.settings import AuditSettings
+from apple_seg.audit.sites import SiteSurvey
+from apple_seg.audit.survey import survey
+from apple_seg.audit.survey_settings import SurveySettings
 from apple_seg.audit.verdicts import DEFINITIONS, Change, Difference, Followed, Judgement
 
 __all__ = [
@@ -26,6 +29,8 @@ __all__ = [
     "GateResult",
     "Judgement",
     "Picture",
+    "SiteSurvey",
+    "SurveySettings",
     "audit",
     "audit_scores",
     "compare",
@@ -34,4 +39,5 @@ __all__ = [
     "conventions",
     "gate",
     "read_report",
+    "survey",
 ]

@@ -1,6 +1,5 @@
 """What a reader must know of an audit's limits, as sentences."""
 
-import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from apple_seg.measure import EVERY_POLICY, POLICIES
 COVERAGE = Path(__file__).with_name("coverage.json")
 """How often intervals held the truth in simulated cohorts; benchmarks/inference writes it."""
 
-ENOUGH = 150
-"""Cases in the smaller group from which the measured coverage is not printed."""
+ENOUGH, ENOUGH_CLUSTERS = 150, 45
+"""Cases and clusters in the smaller group from which the measured coverage is not printed."""
 
 Range = tuple[float, float]
 
@@ -28,11 +27,8 @@ class Coverage:
     """The lowest and highest coverage over kinds of simulated cohorts of about one size."""
 
     confidence: float
-    cases: int
-    """In the smaller group, at least."""
-
-    below: int
-    """And fewer than so many."""
+    cases: tuple[int, int | None]
+    """In the smaller group: so many at least, and fewer than so many."""
 
     clusters: Range
     """Patients in the smaller group, means of the kinds."""
@@ -50,27 +46,32 @@ class Coverage:
 @cache
 def _simulated() -> tuple[Coverage, ...]:
     stored = json.loads(COVERAGE.read_text(encoding="utf-8"))
-    sizes = stored["sizes"]
     return tuple(
         Coverage(
             confidence=stored["confidence"],
-            cases=one["cases"],
-            below=after["cases"],
+            cases=(one["cases"][0], one["cases"][1]),
             clusters=(one["clusters"][0], one["clusters"][1]),
             difference=(one["difference"][0], one["difference"][1]),
             change=(one["change"][0], one["change"][1]),
             bootstrap=(one["bootstrap"][0], one["bootstrap"][1]) if one["bootstrap"] else None,
         )
-        for one, after in itertools.pairwise(sizes)
+        for one in stored["sizes"]
     )
 
 
-def measured_coverage(cases: int) -> Coverage | None:
-    """Return what was measured where the smaller group has so many cases, or next fewer.
+def measured_coverage(cases: int, clusters: int) -> Coverage | None:
+    """Return what was measured at the nearest size with no more cases and clusters than these.
 
-    None where it has fewer than any that was simulated, or as many as are enough.
+    None where fewer were never simulated.
+
+    Args:
+        cases: In the smaller group.
+        clusters: In the same group.
     """
-    return next((one for one in _simulated() if one.cases <= cases < one.below), None)
+    reached = [
+        one for one in _simulated() if one.cases[0] <= cases and round(one.clusters[0]) <= clusters
+    ]
+    return max(reached, key=lambda one: one.cases[0], default=None)
 
 
 def notes(
@@ -95,23 +96,38 @@ def notes(
 
 
 def _small(grouped: Mapping[str, Counts]) -> list[str]:
-    smallest = min(grouped, key=lambda label: grouped[label].scored)
-    cases = grouped[smallest].scored
-    if cases >= ENOUGH:
+    found = {
+        label: measured_coverage(one.scored, one.clusters)
+        for label, one in grouped.items()
+        if one.scored < ENOUGH or one.clusters < ENOUGH_CLUSTERS
+    }
+    if not found:
         return []
+    label = min(found, key=lambda label: (_size(found[label]), grouped[label].scored))
+    least, measured = grouped[label], found[label]
     said = (
-        f"The smallest group, {smallest}, has {cases} scored cases of {grouped[smallest].clusters} "
-        "clusters. "
+        f"The group with the least to go by, {label}, has {least.scored} scored cases of "
+        f"{least.clusters} clusters. "
     )
-    if (found := measured_coverage(cases)) is None:
+    if measured is None:
         return [said + "How often an interval holds the truth with so few was not simulated."]
+    return [said + _say(measured)]
+
+
+def _size(found: Coverage | None) -> int:
+    return found.cases[0] if found else 0
+
+
+def _say(found: Coverage) -> str:
+    (first, end), (least, most) = found.cases, map(round, found.clusters)
+    cases = f"{first} to {end - 1}" if end else f"{first} or more"
+    clusters = f"{least} to {most}" if least < most else f"{least}"
     bootstrap = f"; the bootstrap's in {_percent(found.bootstrap)}" if found.bootstrap else ""
-    return [
-        f"{said}In simulated cohorts with {found.cases} to {found.below - 1} there, of "
-        f"{found.clusters[0]:.0f} to {found.clusters[1]:.0f} patients, the "
+    return (
+        f"In simulated cohorts with {cases} there, of {clusters} patients, the "
         f"{100 * found.confidence:g} % t interval held the true difference in "
         f"{_percent(found.difference)} and the true change in {_percent(found.change)}{bootstrap}."
-    ]
+    )
 
 
 def _percent(found: Range) -> str:

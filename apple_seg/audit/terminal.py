@@ -11,7 +11,8 @@ from rich.text import Text
 
 from apple_seg.audit.report.answers import change_answer, difference_answer
 from apple_seg.audit.report.document import Answer
-from apple_seg.audit.report.group_tables import attributes_table, main_table
+from apple_seg.audit.report.group_tables import main_table, verdicts_said
+from apple_seg.audit.report.reading import host_of, others_of
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.tables import Table
 
@@ -34,8 +35,8 @@ def comparison_text(comparison: Comparison) -> RenderableType:
 
 def _rest(result: Audit | Comparison) -> Iterable[RenderableType]:
     yield shown(main_table(result))
-    if result.others:
-        yield shown(attributes_table(result))
+    for one in others_of(result):
+        yield Text(f"by {host_of(one).attribute}: {verdicts_said(one)}")
     lines = (*result.caveats, *result.notes)
     yield Text("\n".join(f"- {line}" for line in lines), style="dim")
 

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from apple_seg.cli.app import (
+    MEASURE,
     PERTURB,
     ExperimentFile,
     Overrides,
@@ -38,7 +39,7 @@ def demo(
     list_files(written.files)
 
 
-@app.command(rich_help_panel=PERTURB)
+@app.command(rich_help_panel=MEASURE)
 def sites(
     experiment: ExperimentFile,
     perturber: Annotated[
@@ -49,10 +50,6 @@ def sites(
             show_default=False,
         ),
     ] = None,
-    cases: Annotated[
-        int, typer.Option(min=0, help="For the probes, at most; 0 leaves them out.")
-    ] = 1000,
-    influence_cases: Annotated[int, typer.Option(min=1, help="For the influence, at most.")] = 64,
     set_: Overrides = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
@@ -67,16 +64,14 @@ def sites(
     but the mask does not listen" means: nothing to gain here. Answers are by intervals; cases
     without masks can be probed, and too few of them get "not enough cases to say".
 
-    Writes sites.json to the output folder.
+    Writes sites.json to the output folder. How many cases are looked at: --set survey.cases=300
+    (0 leaves the probes out) and --set survey.influence_cases=64.
     """
     refuse_several("sites")
     from apple_seg.audit.site_tables import survey_text
-    from apple_seg.audit.survey_settings import SurveySettings
     from apple_seg.workflow import survey_experiment
 
-    settings = SurveySettings(cases=cases, influence_cases=influence_cases)
-    loaded = read(experiment, set_)
-    written = survey_experiment(loaded, perturber, settings=settings, progress=not quiet)
+    written = survey_experiment(read(experiment, set_), perturber, progress=not quiet)
     console.print(survey_text(written.result))
     list_files(written.files)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import nn
 
 from apple_seg.audit.survey import survey
-from apple_seg.audit.survey_settings import SurveySettings
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import AdapterNotFoundError, SiteError
@@ -28,7 +27,6 @@ def survey_experiment(
     experiment: Experiment,
     perturber: Path | None = None,
     *,
-    settings: SurveySettings,
     progress: bool = True,
 ) -> Written:
     """Survey every site of the host on the validation split, and write `sites.json`.
@@ -36,7 +34,6 @@ def survey_experiment(
     Args:
         experiment: Its masks may be missing; influence is then not measured.
         perturber: A file whose perturbers are attached, and probed before and after.
-        settings: What to do.
         progress: Whether to show progress bars.
     """
     split = experiment.splits.validation
@@ -47,7 +44,7 @@ def survey_experiment(
             pipeline_of(experiment, segmentor, cases),
             cases,
             experiment.groups,
-            settings=settings,
+            settings=experiment.survey,
             shares=perturber_shares(segmentor, experiment.method.perturber),
             progress=progress,
         )

@@ -33,7 +33,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=1500)
-    parser.add_argument("--fairlearn-repeats", type=int, default=60, help="0.5-1 s each")
+    parser.add_argument("--fairlearn-repeats", type=int, default=20, help="about 1 s each")
     parser.add_argument("--workers", type=int, default=1, choices=[1, 2])
     parser.add_argument("--cohorts", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--again", action="store_true", help="judge also what is done already")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from apple_seg.audit import compare_scores
-from apple_seg.audit.limits import ENOUGH, measured_coverage
+from apple_seg.audit.limits import ENOUGH, ENOUGH_CLUSTERS, measured_coverage
 from apple_seg.data import Groups
 from apple_seg.data.planted import PlantedCohort, draw_normals, draw_scores
 from benchmarks.inference.cohorts import KINDS, mean_of
@@ -111,7 +111,6 @@ def test_the_packaged_coverage_is_that_of_the_committed_simulation():
     packaged = json.loads(PACKAGED.read_text(encoding="utf-8"))
     assert packaged == json.loads(json.dumps(measured(CONTENT)))
     assert packaged["repeats"] == 1500
-    assert packaged["sizes"][-1]["cases"] == ENOUGH
     others = [{**row, "coverage": 0.5} for row in ROWS[:1]] + ROWS[1:]
     assert measured({"rows": others}) != measured(CONTENT)
 
@@ -123,23 +122,68 @@ def test_every_kind_and_size_was_run():
     assert all(row["repeats_fairlearn"] >= 60 for row in ROWS)
 
 
+def test_with_enough_cases_and_patients_intervals_cover_what_they_say():
+    """And with fewer patients they need not: the sizes are not set lower than they must be."""
+    large = [row for row in ROWS if row["smaller_group"] >= ENOUGH]
+    enough = [row for row in large if row["smaller_clusters"] >= ENOUGH_CLUSTERS]
+    assert len(enough) > 30
+    for row in enough:
+        for name in ("coverage", "coverage_change", "coverage_gap_change"):
+            assert 0.93 <= row[name] <= 0.97, (row["cohort"], row["cases"], name)
+    assert min(row["coverage"] for row in large) < 0.93 < max(row["coverage"] for row in large)
+
+
+def test_few_null_cohorts_are_told_of_anything():
+    """The rivals are the sanity half: the same cohorts, told of a difference nearly always."""
+    for row in ROWS:
+        assert (row["false_improved"] or 0) <= 0.05, (row["cohort"], row["cases"])
+        assert (row["false_present"] or 0) <= 0.05, (row["cohort"], row["cases"])
+    null = [row for row in ROWS if row["false_present"] is not None]
+    assert min(row["power_fairlearn"] for row in null) > 0.9
+    assert max(row["power_fairmedfm"] for row in null) > 0.9
+
+
+def test_what_is_planted_is_found_with_enough_cases():
+    largest = [row for row in ROWS if row["cases"] == 3000]
+    planted = [row for row in largest if row["power_change"] is not None]
+    assert len(planted) == 5
+    assert min(row["power_change"] for row in planted) > 0.99
+    assert min(row["power"] for row in planted) > 0.99
+
+
+def noted(groups, cases):
+    """Return the notes on small groups of an audit of `cases` in each group."""
+    table = draw_scores(PlantedCohort(cases=dict(cases), **groups))
+    return [note for note in audited(table).notes if "least to go by" in note]
+
+
 def test_below_150_cases_the_measured_coverage_is_printed_and_from_there_on_not():
-    notes = {}
-    for cases in (1, 20, ENOUGH - 1, ENOUGH):
-        table = draw("null", 2 * cases, 0) if cases > 1 else draw("null", 4, 0)[1:4]
-        notes[cases] = [note for note in audited(table).notes if "smallest group" in note]
-    assert [len(some) for some in notes.values()] == [1, 1, 1, 0]
-    assert "was not simulated" in notes[1][0]
+    one_each = {"cases_per_patient": 1}
+    for cases, said in ((1, True), (20, True), (149, True), (150, False)):
+        assert bool(noted(one_each, {"A": 200, "B": cases})) is said
     rows = [row for row in ROWS if 15 <= row["smaller_group"] < 30]
-    low, high = (100 * f(row["coverage"] for row in rows) for f in (min, max))
-    assert f"held the true difference in {low:.0f}-{high:.0f} %" in notes[20][0]
-    assert "has 20 scored cases" in notes[20][0]
-    assert "with 15 to 29 there" in notes[20][0]
+    low, high = (100 * extreme(row["coverage"] for row in rows) for extreme in (min, max))
+    (note,) = noted(one_each, {"A": 200, "B": 20})
+    assert "group = B, has 20 scored cases of 20 clusters" in note
+    assert "with 15 to 29 there" in note
+    assert f"held the true difference in {low:.0f}-{high:.0f} %" in note
+    assert "was not simulated" in noted(one_each, {"A": 200, "B": 1})[0]
+
+
+def test_few_patients_are_told_of_however_many_their_cases_are():
+    table = draw_scores(PlantedCohort(cases={"A": 300, "B": 300}, cases_per_patient=1))
+    assert not [note for note in audited(table).notes if "least to go by" in note]
+    few = table.assign(cluster=np.where(table["group"] == "B", "", "a"))
+    few["cluster"] += (np.arange(600) % 30).astype(str)
+    few.loc[few["group"] == "A", "cluster"] += np.arange(300).astype(str)
+    (note,) = (note for note in audited(few).notes if "least to go by" in note)
+    assert "group = B, has 300 scored cases of 30 clusters" in note
+    assert "with 150 or more there, of 24 patients" in note
 
 
 def test_the_nearest_simulated_size_at_or_below_is_taken():
-    assert measured_coverage(2) is None
-    assert [measured_coverage(cases).cases for cases in (3, 5, 6, 29, 30, 149)] == [
-        *(3, 3, 6, 15, 30, 75)
-    ]
-    assert measured_coverage(150) is None
+    assert measured_coverage(2, 2) is None
+    assert measured_coverage(100, 0) is None
+    sizes = [(3, 3), (5, 5), (6, 6), (29, 29), (30, 30), (149, 149), (149, 3), (500, 30)]
+    found = [measured_coverage(*size) for size in sizes]
+    assert [one.cases[0] for one in found] == [3, 3, 6, 15, 30, 75, 15, 150]

@@ -48,6 +48,10 @@ def plain(token):
         "1. no number",
         "> no quote",
         "+ 1",
+        "+",
+        "a_b_c _x_ __y__",
+        "[0.9, 0.8] and [x](y) [z]: [^1] [ ] [x]",
+        "1) no number, 2. neither",
         "=== ---",
         "http://x.invalid",
     ],
@@ -59,6 +63,14 @@ def test_words_are_read_as_they_were_meant(text):
     assert {child.type for child in tokens[1].children} <= {"text", "text_special"}
     (row,) = tables_in(f"| a | b |\n| --- | --- |\n| {escape(text)} | 1 |\n")[0][1:]
     assert row == [text, "1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.897 [0.888, 0.906]", "+0.0443 [-0.0012, +0.0004]", "age < 60 minus age >= 60", "D_g"],
+)
+def test_numbers_and_groups_are_legible_in_the_source(text):
+    assert escape(text) == text
 
 
 def test_what_is_not_escaped_is_read_as_something_else():

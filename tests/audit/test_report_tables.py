@@ -1,5 +1,7 @@
 """The tables of a report: counts and shares by hand, and nothing of the result lost on the way."""
 
+from dataclasses import fields
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,7 @@ from apple_seg.audit.report.group_tables import (
     main_table,
     spread_table,
 )
+from apple_seg.audit.report.method import method
 from apple_seg.audit.report.metric_tables import class_table, metrics_table, policy_table
 from apple_seg.audit.report.reading import cuts_of
 from apple_seg.audit.report.sites import sites
@@ -236,3 +239,10 @@ def test_columns_of_words_are_told_from_columns_of_numbers():
         "t", ("", "a", "b", "c"), [("x", "1 [0, 2]", "no", "w" * 40), ("y", "-", "yes", "")]
     )
     assert table.prose == {2, 3}
+
+
+def test_every_setting_is_said_with_what_it_is(comparison):
+    blocks = method(comparison).blocks
+    declared = next(one.table for one in blocks if one.kind == "tabled")
+    assert [row[0] for row in declared.rows] == [one.name for one in fields(AuditSettings)]
+    assert [row[0] for row in declared.rows if not row[2]] == []

@@ -9,8 +9,8 @@ from apple_seg.audit.report.answers import (
     change_answer,
     clearest,
     difference_answer,
-    not_concluded,
 )
+from apple_seg.audit.report.cautions import not_concluded
 from apple_seg.audit.report.opening import lead, opening
 from apple_seg.data import Groups
 
@@ -144,6 +144,16 @@ def test_an_interval_that_leaves_out_0_and_yet_is_no_proof_is_explained():
     assert found.change_verdict.answer is Change.NOT_DETECTED
     assert "leaves out 0 by itself is not enough" in change_answer(found).said
     assert "leaves out 0" not in change_answer(compared((0.0, 0.0))).said
+    # A sure gain beside a loss that is not excluded is no improvement, and not for that reason.
+    risky = compared((-0.0095, 0.02))
+    assert risky.change_verdict.answer is Change.NOT_DETECTED
+    assert "That “sex = m” lost 0.01 is not excluded" in change_answer(risky).said
+    assert "leaves out 0" not in change_answer(risky).said
+    # A sure loss within the margin is no harm by definition, and is said.
+    less = change_answer(compared((-0.005, -0.005)))
+    assert less.answer == Change.NOT_DETECTED
+    assert "What “sex = m” and “sex = f” lost is not shown to be more than 0.01." in less.said
+    assert "leaves out 0" not in less.said
     scores = audited((0.85, 0.8392))
     assert scores.difference["sex = f"].excludes_zero
     assert scores.difference_verdict.answer is Difference.NOT_SHOWN
@@ -170,7 +180,7 @@ def test_the_lead_counts_cases_and_clusters_and_explains_each_word():
     found = lead(audit_scores(paired, table, GROUPS, settings=QUICK))
     assert "100 cases of 50 clusters (patients, or what stands for them)" in found
     assert "Dice, the overlap of the predicted with the drawn mask" in found
-    assert "95 % interval: in 95 of 100 such studies" in found
+    assert "95 % interval, which is made so that it holds the true value in 95 of 100" in found
 
 
 def test_the_figures_that_must_not_be_missed_are_worst_group_difference_and_harm():

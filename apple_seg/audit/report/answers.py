@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.report.document import Answer
 from apple_seg.audit.report.phrases import enumerate_words, level, quoted, with_interval
-from apple_seg.audit.report.reading import moved
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.tables import Form, form_of, title_of
 from apple_seg.audit.verdicts import Change, Difference, Judgement
@@ -38,18 +37,6 @@ def change_answer(comparison: Comparison) -> Answer:
     judged = comparison.change_verdict
     return _answer(
         "What did the perturber do?", str(judged.answer), judged, _change_said(comparison)
-    )
-
-
-def not_concluded(result: Audit | Comparison) -> tuple[str, ...]:
-    """Say what does not follow from the answers, however clear they are."""
-    return (
-        *(_not_of_change(result) if isinstance(result, Comparison) else ()),
-        *_not_of_difference(result if isinstance(result, Audit) else result.host),
-        "Anything about cases unlike these: other hospitals, devices or ways of drawing masks. "
-        "Intervals speak of further cases that come as these came.",
-        f"What a patient gains or loses by it: {title_of(result.settings.metric)} compares a mask "
-        "with a drawn one, and says nothing of what follows in care.",
     )
 
 
@@ -128,14 +115,14 @@ def _change_said(comparison: Comparison) -> str:
         )
     worst = comparison.followed.worse if comparison.followed else comparison.worst_group
     parts = [_moved_said(comparison, worst)] if worst is not None else []
-    parts += [_gap_said(comparison)] if comparison.followed else []
+    parts += [_difference_moved(comparison)] if comparison.followed else []
     if answer is Change.NOT_ENOUGH:
         return f"These cases cannot tell. {' '.join(parts)} {_unseen(comparison, margin)}"
     if answer is Change.LEVELLED_DOWN and comparison.followed:
         lost = _moved_said(comparison, comparison.followed.better)
         return (
             "The gap narrowed, but mostly because the better group lost. "
-            f"{_gap_said(comparison)} {lost}"
+            f"{_difference_moved(comparison)} {lost}"
         )
     if answer is Change.IMPROVED:
         return (
@@ -149,16 +136,28 @@ def _change_said(comparison: Comparison) -> str:
 
 
 def _too_little(comparison: Comparison, margin: float) -> str:
-    """Say why intervals that leave out 0 are not enough, and how small the changes are."""
-    judged = [comparison.by_group[comparison.followed.worse]] if comparison.followed else []
-    judged += [comparison.followed.change] if comparison.followed else []
+    """Say why what moved is neither an improvement nor a harm, and how small it is."""
+    followed, groups = comparison.followed, comparison.by_group
     said = []
-    if any(one.excludes_zero for one in judged):
+    if fell := [quoted(label) for label, found in groups.items() if found.high < 0]:
+        said.append(f"What {enumerate_words(fell)} lost is not shown to be more than {margin:g}.")
+    better = followed is not None and (groups[followed.worse].low > 0 or followed.change.high < 0)
+    risked = [
+        quoted(label)
+        for label, fine in comparison.non_inferior.items()
+        if not fine and followed is not None and label != followed.worse
+    ]
+    if better and risked:
+        said.append(
+            f"That {enumerate_words(risked)} lost {margin:g} is not excluded, so that it cannot be "
+            "called an improvement."
+        )
+    elif better:
         said.append(
             "An interval that leaves out 0 by itself is not enough: several comparisons are made "
             "at once, and the more there are, the likelier chance makes one look like that."
         )
-    if all(max(abs(one.low), abs(one.high)) < margin for one in comparison.by_group.values()):
+    if all(max(abs(one.low), abs(one.high)) < margin for one in groups.values()):
         said.append(f"In every group the change is smaller than {margin:g}, the declared margin.")
     return " ".join(said)
 
@@ -178,7 +177,7 @@ def _moved_said(comparison: Comparison, label: str) -> str:
     )
 
 
-def _gap_said(comparison: Comparison) -> str:
+def _difference_moved(comparison: Comparison) -> str:
     """Say what became of the difference that is followed."""
     followed = comparison.followed
     if followed is None:
@@ -204,37 +203,3 @@ def _unseen(comparison: Comparison, margin: float) -> str:
         f"In {enumerate_words(blind)} a change of {margin:g} may have been missed: it would not "
         f"have been shown {_OF_FIVE}."
     )
-
-
-def _not_of_difference(audit: Audit) -> tuple[str, ...]:
-    margin, answer = audit.settings.difference_margin, audit.difference_verdict.answer
-    if answer is Difference.PRESENT:
-        return (
-            "Why the groups differ. They may also differ in the size of what is segmented, in "
-            "diagnosis or in how images were taken: see “The group, or what goes with it?”.",
-        )
-    if answer is Difference.NOT_SHOWN:
-        return (
-            "That the groups are served alike: only that a mean difference as large as "
-            f"{margin:g} is unlikely to have been missed.",
-        )
-    return ("That there is no difference, or that there is one: more cases are needed.",)
-
-
-def _not_of_change(comparison: Comparison) -> tuple[str, ...]:
-    margin = comparison.settings.margin
-    counts = [moved(comparison, label) for label in comparison.by_group]
-    lost, everyone = (sum(one[key] for one in counts) for key in ("lost", "all"))
-    single = (
-        f"That every patient is served as the mean says: {lost:,} of {everyone:,} single cases "
-        f"lost more than {margin:g}."
-    )
-    judged = comparison.change_verdict.answer
-    more = {
-        Change.NOT_ENOUGH: "That the perturber is safe, or that it is not: more cases are needed.",
-        Change.LEVELLED_DOWN: "That a narrower gap is a gain: nobody is served better by what "
-        "another group lost.",
-        Change.HARMED: "That the harm ends with these groups: others were not looked at.",
-    }
-    said = (sentence for answer, sentence in more.items() if answer is judged)
-    return (*said, single)

@@ -60,7 +60,7 @@ def _other(result: Result, name: str) -> Section:
         tables.append(empties_table(result))
     blocks += tabled(tables)
     if (alike := confounding(result, f"{name}-alike")) is not None:
-        blocks += alike.blocks
+        blocks += alike.blocks[1:]  # what adjusting means is said once, of the main attribute
     return Section(
         name=name,
         title=f"By {host.attribute}: {verdicts_said(result)}",

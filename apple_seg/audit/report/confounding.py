@@ -10,7 +10,7 @@ from apple_seg.audit.report.document import Plot, Plots, Prose, Section, tabled
 from apple_seg.audit.report.forest import Mark, Row, forest
 from apple_seg.audit.report.lines import lines
 from apple_seg.audit.report.phrases import enumerate_words
-from apple_seg.audit.report.reading import Result, audits_of, cuts_of, gap_name, host_of
+from apple_seg.audit.report.reading import Result, audits_of, cuts_of, difference_name, host_of
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.tables import Table, form_of, percent, title_of
 
@@ -58,7 +58,8 @@ def _finding(result: Result) -> str:
     left = "; ".join(
         f"{step} {form.number(one.difference[label].value)}" for step, one in _steps(host.adjusted)
     )
-    return f"Here {gap_name(result, label)} is {form.number(raw.value)} raw. Among cases {left}."
+    name = difference_name(result, label)
+    return f"Here {name} is {form.number(raw.value)} raw. Among cases {left}."
 
 
 def curves(result: Result) -> Section | None:
@@ -108,7 +109,7 @@ def _adjusted_plot(result: Result, name: str) -> Plots:
             for row in rows
             for mark in row.marks
         )
-        plots.append(Plot(gap_name(result, label), drawn, alt))
+        plots.append(Plot(difference_name(result, label), drawn, alt))
     return Plots("Raw and adjusted differences", tuple(plots), "")
 
 
@@ -117,7 +118,7 @@ def _adjusted_table(result: Result) -> Table:
     rows: list[tuple[str, ...]] = []
     parts = {}
     for label in host_of(result).difference:
-        parts[len(rows)] = gap_name(result, label)
+        parts[len(rows)] = difference_name(result, label)
         raw = (form.interval(one.difference[label]) for one in audits.values())
         rows.append(("raw", *raw, percent(1.0)))
         for place, (step, adjustment) in enumerate(_steps(host_of(result).adjusted)):

@@ -56,7 +56,9 @@ def forest(
     names = list(dict.fromkeys(mark.series for row in rows for mark in row.marks))
     labels = [textwrap.fill(row.label, _WRAP) for row in rows]
     entries = len(names) * (len(names) > 1) + bool(guide)
-    lines = sum(max(0.17 * len(names) + 0.15, 0.15 * (1 + label.count("\n"))) for label in labels)
+    lines = sum(
+        max(0.17 * len(names) + 0.15, 0.16 * (1 + label.count("\n")) + 0.1) for label in labels
+    )
     drawn = figure(_WIDTH, 0.62 + 0.17 * entries + max(lines, 0.5))
     axes = drawn.add_subplot()
     if zero:

@@ -11,8 +11,8 @@ from apple_seg.audit.report.reading import (
     Result,
     Series,
     audits_of,
+    difference_name,
     direction,
-    gap_name,
     host_of,
     labels_of,
     series,
@@ -43,7 +43,7 @@ def lines_of(result: Result) -> list[Line]:
     return [
         *(Line(label, "by_group", label) for label in labels_of(result)),
         *(
-            Line(gap_name(result, label), "difference", label, signed=True)
+            Line(difference_name(result, label), "difference", label, signed=True)
             for label in host_of(result).difference
         ),
         Line("all cases", "overall"),
@@ -124,7 +124,7 @@ def attributes_table(result: Result) -> Table:
         parts[len(rows)] = f"{host.attribute}: {verdicts_said(one)}"
         for label, found in host.difference.items():
             p = host.p_values[label]
-            row = [gap_name(one, label), form.interval(found), _p(p)]
+            row = [difference_name(one, label), form.interval(found), _p(p)]
             row += [_p(corrected[host.attribute][label])] if many else []
             row += [form.interval(one.difference[label])] if isinstance(one, Comparison) else []
             rows.append(tuple(row))

@@ -4,7 +4,7 @@ from functools import partial
 
 from apple_seg.audit.report.document import Plot, Plots
 from apple_seg.audit.report.forest import Guide, Mark, Row, forest
-from apple_seg.audit.report.reading import Result, audits_of, gap_name, host_of, labels_of
+from apple_seg.audit.report.reading import Result, audits_of, difference_name, host_of, labels_of
 from apple_seg.audit.results import Comparison
 from apple_seg.audit.tables import Form, form_of, title_of
 
@@ -47,7 +47,7 @@ def differences_plot(result: Result, name: str) -> Plot:
     metric, margin = result.settings.metric, result.settings.difference_margin
     rows = [
         Row(
-            gap_name(result, label),
+            difference_name(result, label),
             tuple(Mark(whose, one.difference[label]) for whose, one in audits_of(result).items()),
         )
         for label in host_of(result).difference

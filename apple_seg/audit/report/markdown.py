@@ -1,7 +1,7 @@
 """A report as Markdown, as GitHub reads it: all words and numbers, no pictures."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from apple_seg.audit.report.document import (
     Answer,
@@ -28,13 +28,29 @@ def markdown(document: Document) -> str:
 def escape(text: str) -> str:
     """Return words that Markdown takes as they are, in one line.
 
-    `<` stays where nothing could read it as a tag, so that `age < 60` is legible as source, too.
+    Only what would be read as something else is escaped: `age < 60` and `0.9 [0.8, 1.0]` stay
+    legible in the source, too.
     """
-    text = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", " ".join(text.split()))
-    text = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", text)
-    text = re.sub(r"&(?=#?\w+;)", r"\\&", text)
-    text = re.sub(r"^([#>+=-])", r"\\\1", text)
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
+    text = " ".join(text.split())
+    for pattern in _MEANT_OTHERWISE:
+        text = pattern.sub(r"\\\g<0>", text)
+    return _LIST.sub(r"\1\\\2", text)
+
+
+_MEANT_OTHERWISE = tuple(
+    map(
+        re.compile,
+        (
+            r"[\\`*~|$]",
+            r"(?<![^\W_])_|_(?![^\W_])",  # but within words
+            r"\[(?=\^|[ xX]\])|\](?=[(\[:])",  # a note, a box to tick, a link
+            r"<(?=[A-Za-z/!?])",
+            r"&(?=#?\w+;)",
+            r"^(?:>|#(?=#{0,5}(?: |$))|[-+](?= |$)|[-=](?=[-= ]*$))",
+        ),
+    )
+)
+_LIST = re.compile(r"^(\d{1,9})([.)](?: |$))")
 
 
 def _section(section: Section, level: int) -> Iterator[str]:
@@ -75,20 +91,16 @@ def _bullets(lines: tuple[str, ...]) -> str:
 def _table(table: Table) -> Iterator[str]:
     width = len(table.columns)
     align = [":---", *(":---" if at in table.prose else "---:" for at in range(1, width))]
-    lines = [_line(map(_cell, table.columns)), _line(align)]
+    lines = [_line(map(escape, table.columns)), _line(align)]
     for place, row in enumerate(table.rows):
         if place in table.parts:
-            lines.append(_line([f"**{_cell(table.parts[place])}**", *[""] * (width - 1)]))
-        lines.append(_line(map(_cell, row)))
+            lines.append(_line([f"**{escape(table.parts[place])}**", *[""] * (width - 1)]))
+        lines.append(_line(map(escape, row)))
     yield f"**{escape(table.title)}**"
     yield "\n".join(lines)
     if table.note:
         yield escape(table.note)
 
 
-def _cell(text: str) -> str:
-    return escape(text)
-
-
-def _line(cells: object) -> str:
-    return f"| {' | '.join(cells)} |"  # type: ignore[arg-type]
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

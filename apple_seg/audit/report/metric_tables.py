@@ -22,7 +22,7 @@ def metrics_table(result: Result) -> Table:
         for name in names
     }
     columns = [one.title for one in series(result, names[0])]
-    note = f"In brackets: {confidence(result)} intervals; distances are in the unit under Limits."
+    note = f"In brackets: {confidence(result)} intervals. For the unit of distances see Limits."
     return _stacked(result, f"All measures by {host_of(result).attribute}", columns, blocks, note)
 
 

@@ -5,20 +5,20 @@ from apple_seg.audit.report.answers import (
     change_answer,
     clearest,
     difference_answer,
-    not_concluded,
 )
+from apple_seg.audit.report.cautions import not_concluded
 from apple_seg.audit.report.document import (
     Answer,
+    Block,
     Bullets,
     Fact,
     Facts,
     Prose,
     Section,
-    Terms,
 )
 from apple_seg.audit.report.headline import headline
 from apple_seg.audit.report.phrases import GLOSSES, confidence, quoted
-from apple_seg.audit.report.reading import Result, audits_of, gap_name, host_of
+from apple_seg.audit.report.reading import Result, audits_of, difference_name, host_of
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.tables import Form, form_of, title_of
 
@@ -52,8 +52,8 @@ def lead(result: Result) -> str:
         f"{ran} They are held against drawn masks by {title_of(metric)}, {GLOSSES[metric]}; "
         f"more is better. Cases are grouped by {host.attribute}, and a difference is the mean of "
         f"the reference group, {quoted(host.reference)}, minus that of another. Each number comes "
-        f"with its {confidence(result)} interval: in {100 * result.settings.confidence:.4g} of 100 "
-        "such studies the interval holds the true value."
+        f"with its {confidence(result)} interval, which is made so that it holds the true value in "
+        f"{100 * result.settings.confidence:.4g} of 100 such studies."
     )
 
 
@@ -88,22 +88,17 @@ def mind(result: Result) -> Section:
 
 def _decided(result: Result) -> Section:
     """Return the numbers that decided, at the confidence that decided."""
-    return Section(
-        name="decided",
-        title="The numbers that decided",
-        blocks=(
-            Terms(
-                tuple(
-                    (f"{one.question} {one.heading.capitalize()}.", "; ".join(one.reasons))
-                    for one in answers(result)
-                )
-            ),
-            Prose(
-                "Their intervals are wider than those above, since several comparisons are made "
-                "at once."
-            ),
-        ),
-    )
+    blocks: list[Block] = [Prose(_WIDER)]
+    for one in answers(result):
+        blocks.append(Prose(f"{one.question} {one.heading.capitalize()}:"))
+        blocks.append(Bullets(one.reasons or ("there are no two groups to compare",)))
+    return Section(name="decided", title="The numbers that decided", blocks=tuple(blocks))
+
+
+_WIDER = (
+    "Several comparisons are made at once, and so these intervals are wider than the others of "
+    "this report."
+)
 
 
 def answers(result: Result) -> tuple[Answer, ...]:
@@ -138,7 +133,7 @@ def _audit_facts(audit: Audit) -> tuple[Fact, ...]:
         form = form.difference
         facts.append(
             Fact(
-                gap_name(audit, label),
+                difference_name(audit, label),
                 form.number(found.value),
                 f"interval {form.range(found.low, found.high)}",
             )

@@ -2,7 +2,7 @@
 
 from apple_seg.audit.intervals import Estimate
 from apple_seg.audit.report.reading import Result, host_of
-from apple_seg.audit.tables import Form, form_of, title_of
+from apple_seg.audit.tables import Form, form_of
 
 GLOSSES = {
     "dice": "the overlap of the predicted with the drawn mask, from 0 (none) to 1 (the same)",
@@ -49,9 +49,3 @@ def level(result: Result, label: str) -> str:
     """Return a group's mean under the host, such as `0.912 in “age < 60”`."""
     form = form_of(result.settings.metric)
     return f"{form.number(host_of(result).by_group[label].value)} in {quoted(label)}"
-
-
-def measured(result: Result) -> str:
-    """Return what the metric of the verdict is, at its first use."""
-    metric = result.settings.metric
-    return f"{title_of(metric)}, {GLOSSES[metric]}"

@@ -61,7 +61,7 @@ def others_of(result: Result) -> Sequence[Result]:
     return result.others
 
 
-def gap_name(result: Result, label: str) -> str:
+def difference_name(result: Result, label: str) -> str:
     """Return what a signed difference is called."""
     return f"{host_of(result).reference} minus {label}"
 

@@ -25,20 +25,24 @@ _LOOKS = tuple(
 def sites(survey: SiteSurvey) -> Section:
     """Return what each site gives away of the attribute, and what it matters to the masks."""
     plots = [*_leakage(survey), *_influence(survey)]
-    named = replace(
-        survey,
-        sites=tuple(
-            replace(one, site=f"{place}: {one.site}")
-            for place, one in enumerate(survey.sites, start=1)
-        ),
-    )
     blocks: list[Block] = [Prose(_SAID.format(attribute=survey.attribute))]
     if plots:
         blocks.append(Plots("Leakage and influence", tuple(plots), _CAPTION))
-    blocks += tabled(site_tables(named))
+    # Paths of modules are long: they stand once, with the numbers that the rest goes by.
+    first, rest = site_tables(_named(survey, "{place}: {site}"))[0], _named(survey, "site {place}")
+    blocks += tabled([first, *site_tables(rest)[1:]])
     if survey.notes:
         blocks.append(Bullets(survey.notes))
     return Section(name="sites", title="Leakage and influence, site by site", blocks=tuple(blocks))
+
+
+def _named(survey: SiteSurvey, form: str) -> SiteSurvey:
+    """Return the survey with other names of its sites."""
+    found = tuple(
+        replace(one, site=form.format(place=place, site=one.site))
+        for place, one in enumerate(survey.sites, start=1)
+    )
+    return replace(survey, sites=found)
 
 
 _SAID = (

@@ -1,0 +1,52 @@
+"""What does not follow from the answers, in sentences that go with them."""
+
+from apple_seg.audit.report.reading import moved
+from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.tables import title_of
+from apple_seg.audit.verdicts import Change, Difference
+
+
+def not_concluded(result: Audit | Comparison) -> tuple[str, ...]:
+    """Say what does not follow from the answers, however clear they are."""
+    return (
+        *(_not_of_change(result) if isinstance(result, Comparison) else ()),
+        *_not_of_difference(result if isinstance(result, Audit) else result.host),
+        "Anything about cases unlike these: other hospitals, devices or ways of drawing masks. "
+        "Intervals speak of further cases that come as these came.",
+        f"What a patient gains or loses by it: {title_of(result.settings.metric)} compares a mask "
+        "with a drawn one, and says nothing of what follows in care.",
+    )
+
+
+def _not_of_difference(audit: Audit) -> tuple[str, ...]:
+    margin, answer = audit.settings.difference_margin, audit.difference_verdict.answer
+    if answer is Difference.PRESENT:
+        return (
+            "Why the groups differ. They may also differ in the size of what is segmented, in "
+            "diagnosis or in how images were taken: see “The group, or what goes with it?”.",
+        )
+    if answer is Difference.NOT_SHOWN:
+        return (
+            "That the groups are served alike: only that a mean difference as large as "
+            f"{margin:g} is unlikely to have been missed.",
+        )
+    return ("That there is no difference, or that there is one: more cases are needed.",)
+
+
+def _not_of_change(comparison: Comparison) -> tuple[str, ...]:
+    margin = comparison.settings.margin
+    counts = [moved(comparison, label) for label in comparison.by_group]
+    lost, everyone = (sum(one[key] for one in counts) for key in ("lost", "all"))
+    single = (
+        f"That every patient is served as the mean says: {lost:,} of {everyone:,} single cases "
+        f"lost more than {margin:g}."
+    )
+    judged = comparison.change_verdict.answer
+    more = {
+        Change.NOT_ENOUGH: "That the perturber is safe, or that it is not: more cases are needed.",
+        Change.LEVELLED_DOWN: "That a narrower gap is a gain: nobody is served better by what "
+        "another group lost.",
+        Change.HARMED: "That the harm ends with these groups: others were not looked at.",
+    }
+    said = (sentence for answer, sentence in more.items() if answer is judged)
+    return (*said, single)
