@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from apple_seg.audit import AuditSettings, SurveySettings
+from apple_seg.audit.report import ModelCard
 from apple_seg.data import Groups, Manifest
 from apple_seg.errors import ConfigError
 from apple_seg.host import HostSpec
@@ -57,6 +58,9 @@ class Experiment:
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     survey: SurveySettings = field(default_factory=SurveySettings)
+
+    card: ModelCard = field(default_factory=ModelCard)
+    """What the report's model card section says of the segmentor and no audit can know."""
 
     output: Path = Path("runs")
     """Folder that results are written to, relative to the file."""

@@ -53,13 +53,14 @@ def test_fit_compare_and_attach_in_processes_of_their_own(folder):
 
 def test_audit_and_sites_need_no_perturber(folder):
     experiment = folder / "small.toml"
-    audited = apple_seg("audit", experiment, "-q", "--set", "output=audited")
+    audited = apple_seg("audit", experiment, "-q", "--sites", "--set", "output=audited")
     assert audited.returncode == 0, audited.stderr
-    assert sorted(path.name for path in (folder / "audited").iterdir()) == [
-        "audit.csv",
-        "audit.html",
-        "audit.json",
-    ]
+    files = sorted(path.name for path in (folder / "audited").iterdir())
+    assert files == ["audit.csv", "audit.html", "audit.json", "audit.md", "sites.json"]
+    for report in ("audit.html", "audit.md"):
+        text = (folder / "audited" / report).read_text()
+        assert "Leakage and influence, site by site" in text
+        assert "segmentor: monai.networks.nets:UNet" in text
     listed = apple_seg("sites", experiment, "-q")
     assert listed.returncode == 0, listed.stderr
     for name in ("model.1.submodule.1.submodule", "model.1.submodule.0", "model.0"):

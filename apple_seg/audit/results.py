@@ -134,11 +134,17 @@ class Audit:
         """Write the table of cases."""
         write_text(path, self.cases.to_csv(index=False))
 
-    def to_html(self, path: Path | str) -> None:
-        """Write a report of one file that needs no network."""
+    def to_html(self, path: Path | str, **more: Any) -> None:
+        """Write a report of one file that needs no network; see `report.audit_html`."""
         from apple_seg.audit.report import audit_html
 
-        write_text(path, audit_html(self))
+        write_text(path, audit_html(self, **more))
+
+    def to_markdown(self, path: Path | str | None = None, **more: Any) -> str:
+        """Return the same in Markdown, without plots, and write it where a path is given."""
+        from apple_seg.audit.report import audit_markdown
+
+        return _written(audit_markdown(self, **more), path)
 
     def render(self, console: Console) -> None:
         """Print what matters."""
@@ -259,11 +265,17 @@ class Comparison:
         """Write the table of cases."""
         write_text(path, self.cases.to_csv(index=False))
 
-    def to_html(self, path: Path | str) -> None:
-        """Write a report of one file that needs no network."""
-        from apple_seg.audit.report import comparison_html
+    def to_html(self, path: Path | str, **more: Any) -> None:
+        """Write a report of one file that needs no network; see `report.audit_html`."""
+        from apple_seg.audit.report import audit_html
 
-        write_text(path, comparison_html(self))
+        write_text(path, audit_html(self, **more))
+
+    def to_markdown(self, path: Path | str | None = None, **more: Any) -> str:
+        """Return the same in Markdown, without plots, and write it where a path is given."""
+        from apple_seg.audit.report import audit_markdown
+
+        return _written(audit_markdown(self, **more), path)
 
     def render(self, console: Console) -> None:
         """Print what matters."""

@@ -41,6 +41,12 @@ Overrides = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Sites = Annotated[
+    bool,
+    typer.Option(
+        "--sites", help="Survey the sites too, on validation (see sites), for the report."
+    ),
+]
 Perturber = Annotated[
     Path | None,
     typer.Option("--perturber", help="The file; by default the one in the output folder."),

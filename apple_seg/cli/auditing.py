@@ -12,6 +12,7 @@ from apple_seg.cli.app import (
     Overrides,
     Perturber,
     Quiet,
+    Sites,
     app,
     console,
     list_files,
@@ -22,7 +23,12 @@ from apple_seg.cli.app import (
 
 
 @app.command(rich_help_panel=MEASURE)
-def audit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) -> None:  # noqa: B006
+def audit(
+    experiment: ExperimentFile,
+    sites: Sites = False,
+    set_: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
     """Audit the host as deployed: is there a difference between the groups?
 
     A file with a table [bold]predictions[/] in place of [bold]host[/] audits masks that were
@@ -34,13 +40,14 @@ def audit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False
     if holds_predictions(experiment, set_):
         show(audit_masks(read_masks_experiment(experiment, set_), progress=not quiet))
     else:
-        show(audit_experiment(read(experiment, set_), progress=not quiet))
+        show(audit_experiment(read(experiment, set_), sites=sites, progress=not quiet))
 
 
 @app.command(rich_help_panel=MEASURE)
 def compare(
     experiment: ExperimentFile,
     perturber: Perturber = None,
+    sites: Sites = False,
     set_: Overrides = [],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
@@ -59,7 +66,7 @@ def compare(
         show(compare_masks(read_masks_experiment(experiment, set_), progress=not quiet))
     else:
         loaded = read(experiment, set_)
-        show(compare_experiment(loaded, perturber, progress=not quiet))
+        show(compare_experiment(loaded, perturber, sites=sites, progress=not quiet))
 
 
 @app.command(rich_help_panel=MEASURE)

@@ -6,12 +6,14 @@ from apple_seg.audit import Audit, Comparison
 from apple_seg.audit import audit as run_audit
 from apple_seg.audit import compare as run_comparison
 from apple_seg.config import Experiment
+from apple_seg.processes import Processes
 from apple_seg.ship import read_artifact, save
 from apple_seg.workflow.running import (
     AUDIT,
     COMPARISON,
     Written,
     attach_experiment,
+    card_of,
     caveats,
     checked,
     perturber_of,
@@ -20,12 +22,20 @@ from apple_seg.workflow.running import (
     wrapped,
     write_result,
 )
+from apple_seg.workflow.surveying import survey_experiment
 
 
-def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
+def audit_experiment(
+    experiment: Experiment, *, sites: bool = False, progress: bool = True
+) -> Written:
     """Audit the host as deployed on the audit split; no perturber takes part.
 
     Where a launcher started several processes they share the cases; the main one writes the files.
+
+    Args:
+        experiment: What is audited.
+        sites: Whether to survey the sites too, on the validation split, for the report.
+        progress: Whether to show progress bars.
     """
     experiment, processes = placed(experiment)
     cohort = checked(experiment, [experiment.splits.audit], progress=progress, processes=processes)
@@ -41,19 +51,29 @@ def audit_experiment(experiment: Experiment, *, progress: bool = True) -> Writte
             progress=progress,
             processes=processes,
         )
-    files = write_result(result, experiment.output / AUDIT, processes)
+    files = _write(result, experiment, None, processes, sites=sites, progress=progress)
     processes.wait()
     return Written(result, files)
 
 
 def compare_experiment(
-    experiment: Experiment, perturber: Path | None = None, *, progress: bool = True
+    experiment: Experiment,
+    perturber: Path | None = None,
+    *,
+    sites: bool = False,
+    progress: bool = True,
 ) -> Written:
     """Audit the host and the perturbed host on the same cases of the audit split.
 
     The numbers are added to the perturber file, and how often it has been audited: a choice
     between several looks at the same cases would be one made on them. Where a launcher started
     several processes they share the cases; the main one writes the files.
+
+    Args:
+        experiment: What is audited.
+        perturber: The file; None takes the one in the output folder.
+        sites: Whether to survey the sites too, on the validation split, for the report.
+        progress: Whether to show progress bars.
     """
     experiment, processes = placed(experiment)
     path = perturber_of(experiment, perturber)
@@ -74,12 +94,31 @@ def compare_experiment(
             progress=progress,
             processes=processes,
         )
-        files = write_result(result, experiment.output / COMPARISON, processes)
         times = int(artifact.record.get("audited", 0)) + 1
         record = {**artifact.record, "audit": result.to_dict(), "audited": times}
         if processes.main:
             save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
     finally:
         segmentor.detach()
+    files = _write(result, experiment, path, processes, sites=sites, progress=progress)
     processes.wait()
     return Written(result, (*files, path), times)
+
+
+def _write(
+    result: Audit | Comparison,
+    experiment: Experiment,
+    perturber: Path | None,
+    processes: Processes,
+    *,
+    sites: bool,
+    progress: bool,
+) -> tuple[Path, ...]:
+    """Write a result; with `sites`, survey them and write the report once more, with them."""
+    stem = experiment.output / (AUDIT if isinstance(result, Audit) else COMPARISON)
+    card = card_of(experiment, perturber)
+    files = write_result(result, stem, processes, card=card)
+    if sites and processes.main:
+        surveyed = survey_experiment(experiment, perturber, progress=progress)
+        files = write_result(result, stem, card=card, sites=surveyed.result)
+    return files

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from apple_seg.audit import Audit, Comparison
+from apple_seg.audit import Audit, Comparison, SiteSurvey
+from apple_seg.audit.report import ModelCard
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import build_perturber
 from apple_seg.processes import ONE, Processes, launched
-from apple_seg.ship import attach
+from apple_seg.ship import attach, read_artifact
 
 PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
 SKIN_TONES, SITES = "cases-with-ita.csv", "sites.json"
@@ -139,12 +140,47 @@ def caveats(experiment: Experiment) -> tuple[str, ...]:
 
 
 def write_result(
-    result: Audit | Comparison, stem: Path, processes: Processes = ONE
+    result: Audit | Comparison,
+    stem: Path,
+    processes: Processes = ONE,
+    *,
+    sites: SiteSurvey | None = None,
+    card: ModelCard | None = None,
 ) -> tuple[Path, ...]:
-    """Write JSON, the per-case CSV and the HTML report beside each other, in one process."""
-    json_, csv, html = (stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html"))
+    """Write JSON, the per-case CSV, and the report in HTML and Markdown, in one process.
+
+    Args:
+        result: What was found.
+        stem: Path without suffix.
+        processes: Those that share the work; the main one writes.
+        sites: What a survey found, for the report.
+        card: What is known of the segmentor, for the report.
+    """
+    json_, csv, html, md = (
+        stem.with_suffix(suffix) for suffix in (".json", ".csv", ".html", ".md")
+    )
     if processes.main:
         result.to_json(json_)
         result.to_csv(csv)
-        result.to_html(html)
-    return json_, csv, html
+        said = {"sites": sites, "card": card or ModelCard()}
+        result.to_html(html, **said)
+        result.to_markdown(md, **said)
+    return json_, csv, html, md
+
+
+def card_of(experiment: Experiment, perturber: Path | None = None) -> ModelCard:
+    """Return the experiment's model card, with what is known of host and perturber filled in."""
+    host = experiment.host
+    known = {"segmentor": host.factory}
+    if host.checkpoint is not None:
+        known["checkpoint"] = Path(host.checkpoint).name
+    if perturber is not None:
+        artifact, _ = read_artifact(perturber)
+        known["fingerprint of the segmentor"] = artifact.fingerprint
+        fitted = artifact.record.get("fit", {})
+        parts = [f"{perturber.name}, at {', '.join(map(str, artifact.sites))}"]
+        if fitted:
+            parts.append(f"{fitted['trained_parameters']:,} parameters")
+            parts.append(f"fitted on {fitted['n_fit']:,} cases")
+        known["perturber"] = "; ".join(parts)
+    return replace(experiment.card, details={**known, **experiment.card.details})

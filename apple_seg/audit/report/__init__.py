@@ -3,6 +3,4 @@
 from apple_seg.audit.report.card import ModelCard
 from apple_seg.audit.report.writing import audit_html, audit_markdown
 
-comparison_html = audit_html
-
-__all__ = ["ModelCard", "audit_html", "audit_markdown", "comparison_html"]
+__all__ = ["ModelCard", "audit_html", "audit_markdown"]
