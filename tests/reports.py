@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from apple_seg.audit import AuditSettings, Picture, audit_scores, compare_scores
-from apple_seg.audit.advice import advise
-from apple_seg.audit.figures import Design, disaggregate
 from apple_seg.audit.gallery import draw
-from apple_seg.audit.influence import Effect, SiteInfluence
-from apple_seg.audit.leakage import HostLeakage, LatentLeakage, MaskLeakage, SiteLeakage
-from apple_seg.audit.sites import SiteFinding, SiteSurvey
-from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.audit.inference.figures import Design, disaggregate
+from apple_seg.audit.sites.advice import advise
+from apple_seg.audit.sites.findings import SiteFinding, SiteSurvey
+from apple_seg.audit.sites.influence import Effect, SiteInfluence
+from apple_seg.audit.sites.leakage import HostLeakage, LatentLeakage, MaskLeakage, SiteLeakage
+from apple_seg.audit.sites.settings import SurveySettings
 from apple_seg.data import Case, Groups
 from apple_seg.measure.probes import Leakage
 

@@ -8,20 +8,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apple_seg.audit.adjust import Adjustment, adjust
 from apple_seg.audit.cases import SIZES, UNKNOWN_LABEL, count, group_codes, per_case
 from apple_seg.audit.conventions import conventions
-from apple_seg.audit.covariates import numbers
-from apple_seg.audit.curves import Curve, curve
-from apple_seg.audit.dispersion import dispersion
-from apple_seg.audit.figures import (
+from apple_seg.audit.inference.adjust import Adjustment, adjust
+from apple_seg.audit.inference.covariates import numbers
+from apple_seg.audit.inference.curves import Curve, curve
+from apple_seg.audit.inference.dispersion import dispersion
+from apple_seg.audit.inference.figures import (
     Design,
     Disaggregated,
     across_runs,
     disaggregate,
     estimate_difference,
 )
-from apple_seg.audit.intervals import Estimate, Floats, sum_clusters, with_runs
+from apple_seg.audit.inference.intervals import Estimate, Floats, sum_clusters, with_runs
+from apple_seg.audit.inference.permutation import permutation_p
 from apple_seg.audit.limits import notes
 from apple_seg.audit.pairs import (
     Paired,
@@ -31,7 +32,6 @@ from apple_seg.audit.pairs import (
     paired_cases,
     unpaired,
 )
-from apple_seg.audit.permutation import permutation_p
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import Followed, judge_change, judge_difference

@@ -18,7 +18,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.errors import ConfigError
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.holm import holm
+from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.inference.holm import holm
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.verdicts import Judgement
 from apple_seg.files import plain
@@ -15,7 +15,9 @@ def audit_dict(audit: Audit) -> dict[str, Any]:
         **_declared(audit),
         **_block(audit),
         "verdict": _verdict(audit.difference_verdict),
-        "p_values_holm": plain(holm([audit, *audit.others])),
+        "p_values_holm": plain(
+            holm({one.attribute: one.p_values for one in (audit, *audit.others)})
+        ),
         "others": [audit_dict(one) for one in audit.others],
     }
 

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Console, RenderableType
 
-from apple_seg.audit.adjust import Adjustment
 from apple_seg.audit.cases import Counts
 from apple_seg.audit.conventions import Convention
-from apple_seg.audit.curves import Curve
-from apple_seg.audit.dispersion import Dispersion
-from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.adjust import Adjustment
+from apple_seg.audit.inference.curves import Curve
+from apple_seg.audit.inference.dispersion import Dispersion
+from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import Followed, Judgement
 from apple_seg.files import to_json, write_text

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from apple_seg.audit.cases import SIZES
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.measure import METRICS
 
 _LONG = 34

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.inference.intervals import Estimate
 
 
 class Difference(StrEnum):

@@ -68,7 +68,7 @@ def sites(
     (0 leaves the probes out) and --set survey.influence_cases=64.
     """
     refuse_several("sites")
-    from apple_seg.audit.site_tables import survey_text
+    from apple_seg.audit.sites.tables import survey_text
     from apple_seg.workflow import survey_experiment
 
     written = survey_experiment(read(experiment, set_), perturber, progress=not quiet)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from apple_seg.audit.survey import survey
+from apple_seg.audit.sites.survey import survey
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import AdapterNotFoundError, SiteError

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from apple_seg.audit import AuditSettings, Disaggregated, Followed, Judgement
-from apple_seg.audit.figures import Design, disaggregate, estimate_difference
+from apple_seg.audit.inference.figures import Design, disaggregate, estimate_difference
 from apple_seg.audit.verdicts import judge_change, judge_difference
 
 SETTINGS = AuditSettings(metrics=("dice",), gallery=0, resamples=0)

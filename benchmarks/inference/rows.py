@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from apple_seg.audit import Change, Difference, Estimate
-from apple_seg.audit.adjust import METHODS, adjust
+from apple_seg.audit.inference.adjust import METHODS, adjust
 from benchmarks.inference.cohorts import KINDS, Kind
 from benchmarks.inference.judging import SETTINGS, Judged, judge
 from benchmarks.inference.rivals import fairlearn_difference, fairmedfm_gap

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from apple_seg.audit import AuditSettings, audit_scores
-from apple_seg.audit.adjust import adjust
-from apple_seg.audit.covariates import knots, levels, numbers, spline, strata, terms
-from apple_seg.audit.figures import Design, disaggregate
+from apple_seg.audit.inference.adjust import adjust
+from apple_seg.audit.inference.covariates import knots, levels, numbers, spline, strata, terms
+from apple_seg.audit.inference.figures import Design, disaggregate
 from apple_seg.data import Groups
 from apple_seg.errors import ConfigError
 

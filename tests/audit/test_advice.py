@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from apple_seg.audit.advice import Answer, advise
-from apple_seg.audit.figures import Design, disaggregate
-from apple_seg.audit.influence import Effect, SiteInfluence
-from apple_seg.audit.leakage import LatentLeakage, SiteLeakage
+from apple_seg.audit.inference.figures import Design, disaggregate
+from apple_seg.audit.sites.advice import Answer, advise
+from apple_seg.audit.sites.influence import Effect, SiteInfluence
+from apple_seg.audit.sites.leakage import LatentLeakage, SiteLeakage
 from apple_seg.measure.auc import AucChange
 from apple_seg.measure.probes import Leakage
 

@@ -1,7 +1,7 @@
 import numpy as np
 
-from apple_seg.audit.bootstrap import resample_means, with_bootstrap
-from apple_seg.audit.intervals import contrast, sum_clusters
+from apple_seg.audit.inference.bootstrap import resample_means, with_bootstrap
+from apple_seg.audit.inference.intervals import contrast, sum_clusters
 
 
 def sums_of(values, groups, clusters, n_groups=2):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from apple_seg.audit.conventions import CONVENTIONS, convention, conventions
-from apple_seg.audit.figures import Design, disaggregate
+from apple_seg.audit.inference.figures import Design, disaggregate
 from apple_seg.measure import Pair, apply_policy, measure
 
 LABELS = ("a", "b", "c")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from apple_seg.audit import AuditSettings, Change, Difference, audit_scores, compare_scores
-from apple_seg.audit.curves import curve
-from apple_seg.audit.figures import Design
-from apple_seg.audit.intervals import contrast, sum_clusters, with_runs
+from apple_seg.audit.inference.curves import curve
+from apple_seg.audit.inference.figures import Design
+from apple_seg.audit.inference.intervals import contrast, sum_clusters, with_runs
 from apple_seg.data import Groups
 from apple_seg.errors import ConfigError
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import t as student
 
 from apple_seg.audit import AuditSettings, audit_scores, compare_scores
-from apple_seg.audit.figures import Design, disaggregate
 from apple_seg.audit.gate import GateCode, gate, read_report
+from apple_seg.audit.inference.figures import Design, disaggregate
 from apple_seg.data import Groups
 from apple_seg.errors import ConfigError
 from apple_seg.files import plain

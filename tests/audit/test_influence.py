@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from apple_seg.audit.advice import Answer, costs_nothing, hears
-from apple_seg.audit.influence import Disturb, Erase, choose_by_group, survey_influence
-from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.audit.sites.advice import Answer, costs_nothing, hears
+from apple_seg.audit.sites.influence import Disturb, Erase, choose_by_group, survey_influence
+from apple_seg.audit.sites.settings import SurveySettings
 from apple_seg.data.sources import MemorySource
 from apple_seg.errors import ConfigError, HostError
 from cohorts import GROUPS, npy, toy_cohort

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from apple_seg.audit.intervals import contrast, sum_clusters
+from apple_seg.audit.inference.intervals import contrast, sum_clusters
 
 CONTRASTS = ([1, -1, 0], [0, 1, -1], [1, 0, 0], [0.5, 0.5, -1])
 

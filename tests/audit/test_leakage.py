@@ -7,12 +7,12 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from apple_seg.audit.advice import Answer, advise
-from apple_seg.audit.collecting import collect
-from apple_seg.audit.leakage import survey_leakage
-from apple_seg.audit.site_tables import survey_text
-from apple_seg.audit.survey import survey
-from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.audit.sites.advice import Answer, advise
+from apple_seg.audit.sites.collecting import collect
+from apple_seg.audit.sites.leakage import survey_leakage
+from apple_seg.audit.sites.settings import SurveySettings
+from apple_seg.audit.sites.survey import survey
+from apple_seg.audit.sites.tables import survey_text
 from apple_seg.data.synthetic import GROUPS as PLANTED
 from apple_seg.data.synthetic import Dermoscopy, cohort
 from apple_seg.errors import HostError

@@ -1,16 +1,15 @@
 """The permutation test, the between-group variance, and the correction for several attributes."""
 
 from itertools import combinations
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import permutation_test, ttest_ind, ttest_rel
 
-from apple_seg.audit.dispersion import dispersion
-from apple_seg.audit.holm import holm
-from apple_seg.audit.intervals import sum_clusters
-from apple_seg.audit.permutation import permutation_p
+from apple_seg.audit.inference.dispersion import dispersion
+from apple_seg.audit.inference.holm import holm
+from apple_seg.audit.inference.intervals import sum_clusters
+from apple_seg.audit.inference.permutation import permutation_p
 
 
 def p_of(values, groups, clusters=None, permutations=2000, seed=0):
@@ -112,10 +111,7 @@ def test_the_corrected_variance_by_hand():
 
 
 def test_holm_by_hand():
-    def audit(attribute, **p_values):
-        return SimpleNamespace(attribute=attribute, p_values=p_values)
-
-    found = holm([audit("age", old=0.01, young=0.04), audit("sex", f=0.03, x=float("nan"))])
+    found = holm({"age": {"old": 0.01, "young": 0.04}, "sex": {"f": 0.03, "x": float("nan")}})
     assert found["age"] == {"old": pytest.approx(0.03), "young": pytest.approx(0.06)}
     assert found["sex"]["f"] == pytest.approx(0.06)
     assert np.isnan(found["sex"]["x"])

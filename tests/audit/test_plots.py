@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from apple_seg.audit.intervals import estimate
+from apple_seg.audit.inference.intervals import estimate
 from apple_seg.audit.report.bars import Bar, Reference, bars
 from apple_seg.audit.report.canvas import CYCLE, LOOKS
 from apple_seg.audit.report.clouds import before_after, distributions

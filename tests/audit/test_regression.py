@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from apple_seg.audit.intervals import contrast, sum_clusters
-from apple_seg.audit.regression import regress
+from apple_seg.audit.inference.intervals import contrast, sum_clusters
+from apple_seg.audit.inference.regression import regress
 
 
 def by_definition(values, x, clusters, c):

@@ -118,12 +118,14 @@ def test_whether_a_group_was_harmed_is_said_of_each(comparison):
 
 
 def test_every_difference_of_every_attribute_stands_with_its_p_values(comparison):
-    from apple_seg.audit.holm import holm
+    from apple_seg.audit.inference.holm import holm
 
     table = attributes_table(comparison)
     assert len(table.rows) == 2 + 1
     assert [text.split(":")[0] for text in table.parts.values()] == ["age", "<i>tag</i>|pipe"]
-    corrected = holm([comparison.host, comparison.others[0].host])
+    corrected = holm(
+        {one.attribute: one.p_values for one in (comparison.host, comparison.others[0].host)}
+    )
     p = corrected[AWKWARD.attribute][AWKWARD.labels[1]]
     assert table.rows[-1][3] == f"{p:.3f}"
     alone = attributes_table(audit_alone())

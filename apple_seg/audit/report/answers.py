@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.document import Answer
 from apple_seg.audit.report.phrases import enumerate_words, level, quoted, with_interval
 from apple_seg.audit.results import Audit, Comparison

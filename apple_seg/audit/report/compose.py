@@ -11,7 +11,7 @@ from apple_seg.audit.report.method import conventions, empties, measures, method
 from apple_seg.audit.report.opening import lead, mind, opening, title
 from apple_seg.audit.report.reading import Result
 from apple_seg.audit.report.sites import sites
-from apple_seg.audit.sites import SiteSurvey
+from apple_seg.audit.sites.findings import SiteSurvey
 
 
 def compose(

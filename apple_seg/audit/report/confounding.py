@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from functools import partial
 
-from apple_seg.audit.adjust import Adjustment
-from apple_seg.audit.curves import Curve
+from apple_seg.audit.inference.adjust import Adjustment
+from apple_seg.audit.inference.curves import Curve
 from apple_seg.audit.report.answers import clearest
 from apple_seg.audit.report.document import Plot, Plots, Prose, Section, tabled
 from apple_seg.audit.report.forest import Mark, Row, forest

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, legend, svg, tidy
 
 

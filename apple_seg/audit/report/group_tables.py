@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.holm import holm
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.inference.holm import holm
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.phrases import confidence
 from apple_seg.audit.report.reading import (
     Result,
@@ -114,7 +114,7 @@ def attributes_table(result: Result) -> Table:
     """Return every difference of every attribute that was looked at, and its p-values."""
     results: list[Result] = [result, *result.others]
     hosts = [host_of(one) for one in results]
-    corrected = holm(hosts)
+    corrected = holm({one.attribute: one.p_values for one in hosts})
     many = sum(len(one.p_values) for one in hosts) > 1
     metric = result.settings.metric
     rows: list[tuple[str, ...]] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from apple_seg.audit.curves import Curve
+from apple_seg.audit.inference.curves import Curve
 from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, legend, svg, tidy
 
 

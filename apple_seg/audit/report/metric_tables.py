@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from apple_seg.audit.figures import Disaggregated
+from apple_seg.audit.inference.figures import Disaggregated
 from apple_seg.audit.report.group_tables import cells, lines_of
 from apple_seg.audit.report.phrases import GLOSSES, confidence
 from apple_seg.audit.report.reading import Result, Series, audits_of, direction, host_of, series

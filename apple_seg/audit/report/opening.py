@@ -1,6 +1,6 @@
 """The first page: the answers, the figures that decided, and how far they go."""
 
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.answers import (
     change_answer,
     clearest,

@@ -1,6 +1,6 @@
 """Phrases that a report says numbers in, for readers who are no statisticians."""
 
-from apple_seg.audit.intervals import Estimate
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.reading import Result, host_of
 from apple_seg.audit.tables import Form, form_of
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from apple_seg.audit.cases import SIZES, UNKNOWN_LABEL
-from apple_seg.audit.figures import Disaggregated
+from apple_seg.audit.inference.figures import Disaggregated
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.measure import METRICS
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from apple_seg.audit.leakage import SiteLeakage
 from apple_seg.audit.report.bars import Bar, Reference, bars
 from apple_seg.audit.report.canvas import LOOKS
 from apple_seg.audit.report.document import Block, Bullets, Plot, Plots, Prose, Section, tabled
-from apple_seg.audit.site_tables import site_tables
-from apple_seg.audit.sites import SiteSurvey
+from apple_seg.audit.sites.findings import SiteSurvey
+from apple_seg.audit.sites.leakage import SiteLeakage
+from apple_seg.audit.sites.tables import site_tables
 from apple_seg.audit.tables import Form
 
 _FORM = Form(digits=2)

@@ -5,7 +5,7 @@ from apple_seg.audit.report.compose import compose
 from apple_seg.audit.report.markdown import markdown
 from apple_seg.audit.report.page import page
 from apple_seg.audit.report.reading import Result
-from apple_seg.audit.sites import SiteSurvey
+from apple_seg.audit.sites.findings import SiteSurvey
 
 
 def audit_html(

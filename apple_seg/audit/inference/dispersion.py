@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 
-from apple_seg.audit.intervals import ClusterSums, contrast
+from apple_seg.audit.inference.intervals import ClusterSums, contrast
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ listen. Both are decided by intervals, so that "no" is said only where the cases
 from dataclasses import dataclass
 from enum import StrEnum
 
-from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.influence import SiteInfluence
-from apple_seg.audit.intervals import Estimate
-from apple_seg.audit.leakage import LatentLeakage, SiteLeakage
+from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.inference.intervals import Estimate
+from apple_seg.audit.sites.influence import SiteInfluence
+from apple_seg.audit.sites.leakage import LatentLeakage, SiteLeakage
 from apple_seg.measure.auc import AucChange
 from apple_seg.measure.probes import CONSTANT
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from apple_seg.audit.collecting import Codes, batches, evenly, runs, seed_of
-from apple_seg.audit.figures import Design, Disaggregated, disaggregate
-from apple_seg.audit.survey_settings import DEFAULTS, SurveySettings
+from apple_seg.audit.inference.figures import Design, Disaggregated, disaggregate
+from apple_seg.audit.sites.collecting import Codes, batches, evenly, runs, seed_of
+from apple_seg.audit.sites.settings import DEFAULTS, SurveySettings
 from apple_seg.data import Case, Cohort, Groups
 from apple_seg.errors import HostError
 from apple_seg.host import PerturbedSegmentor, Pipeline

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from apple_seg.audit.collecting import Codes, Collected, Floats, collect
-from apple_seg.audit.survey_settings import DEFAULTS, SurveySettings
+from apple_seg.audit.sites.collecting import Codes, Collected, Floats, collect
+from apple_seg.audit.sites.settings import DEFAULTS, SurveySettings
 from apple_seg.data import Cohort
 from apple_seg.host import Pipeline
 from apple_seg.measure.auc import AucChange, auc_change

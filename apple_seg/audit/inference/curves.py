@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apple_seg.audit.covariates import knots, spline
-from apple_seg.audit.figures import Design
-from apple_seg.audit.intervals import Estimate, Floats
-from apple_seg.audit.regression import regress
+from apple_seg.audit.inference.covariates import knots, spline
+from apple_seg.audit.inference.figures import Design
+from apple_seg.audit.inference.intervals import Estimate, Floats
+from apple_seg.audit.inference.regression import regress
 
 _POINTS = 41
 _DRAWN, _ENDS = (0.02, 0.98), (0.1, 0.9)

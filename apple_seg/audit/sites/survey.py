@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from apple_seg.audit.advice import advise
-from apple_seg.audit.collecting import Codes, evenly
-from apple_seg.audit.influence import SiteInfluence, survey_influence
-from apple_seg.audit.leakage import HostLeakage, survey_leakage
-from apple_seg.audit.sites import SiteFinding, SiteSurvey
-from apple_seg.audit.survey_settings import DEFAULTS, SurveySettings
+from apple_seg.audit.sites.advice import advise
+from apple_seg.audit.sites.collecting import Codes, evenly
+from apple_seg.audit.sites.findings import SiteFinding, SiteSurvey
+from apple_seg.audit.sites.influence import SiteInfluence, survey_influence
+from apple_seg.audit.sites.leakage import HostLeakage, survey_leakage
+from apple_seg.audit.sites.settings import DEFAULTS, SurveySettings
 from apple_seg.data import UNKNOWN, Cohort, Groups
 from apple_seg.data.cohort import MASK
 from apple_seg.errors import HostError

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apple_seg.audit.intervals import Estimate, Floats, estimate
+from apple_seg.audit.inference.intervals import Estimate, Floats, estimate
 
 _SINGULAR = 1e-9
 """Share of what is known of a direction that is nothing, but for rounding."""

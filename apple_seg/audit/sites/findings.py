@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from apple_seg.audit.advice import BEYOND, CHANCE, FAINT, QUIET, Advice
-from apple_seg.audit.influence import SiteInfluence
-from apple_seg.audit.leakage import HostLeakage, LatentLeakage, SiteLeakage
-from apple_seg.audit.survey_settings import SurveySettings
+from apple_seg.audit.sites.advice import BEYOND, CHANCE, FAINT, QUIET, Advice
+from apple_seg.audit.sites.influence import SiteInfluence
+from apple_seg.audit.sites.leakage import HostLeakage, LatentLeakage, SiteLeakage
+from apple_seg.audit.sites.settings import SurveySettings
 from apple_seg.files import plain
 from apple_seg.measure.probes import Leakage
 

@@ -6,9 +6,9 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from apple_seg.audit.figures import Disaggregated
-from apple_seg.audit.leakage import LatentLeakage
-from apple_seg.audit.sites import SiteFinding, SiteSurvey
+from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.sites.findings import SiteFinding, SiteSurvey
+from apple_seg.audit.sites.leakage import LatentLeakage
 from apple_seg.audit.tables import Form, Table
 from apple_seg.measure.probes import CONSTANT, Leakage
 

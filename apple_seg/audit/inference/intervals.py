@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 POWER = 0.8
 """Of the minimum detectable value."""
@@ -204,8 +204,8 @@ def estimate(
         n: Cases and clusters.
     """
     if np.isfinite(se):
-        reach = float(student.ppf((1 + confidence) / 2, df)) * se
-        detectable = reach + float(student.ppf(POWER, df)) * se
+        reach = float(stdtrit(df, (1 + confidence) / 2)) * se
+        detectable = reach + float(stdtrit(df, POWER)) * se
     else:
         reach = detectable = float("nan")
     return Estimate(
