@@ -32,7 +32,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
         "changes": {"A": 0.0, "B": 0.03},
     },
 }
-SETTINGS = AuditSettings(metrics=("dice",), gallery=0, resamples=0)
+SETTINGS = AuditSettings(metrics=("dice",), gallery=0, resamples=0, permutations=0)
 
 
 def main() -> None:

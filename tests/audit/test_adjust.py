@@ -107,7 +107,7 @@ def test_columns_are_read_as_numbers_or_as_words():
 def test_the_audit_adjusts_for_size_always_and_for_what_is_declared():
     dice, codes, size = confounded(n=300)
     scores = pd.DataFrame(
-        {"case": np.arange(300), "cluster": np.arange(300), "class": "l", "dice": dice}
+        {"case": np.arange(300), "cluster": np.arange(300), "class": "l", "dice": dice.clip(0, 1)}
     ).assign(truth_size=np.exp(size), predicted_size=9, unit="px")
     table = pd.DataFrame(
         {"case": np.arange(300), "sex": np.where(codes, "f", "m"), "dx": list("xyz") * 100}
