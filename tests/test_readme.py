@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from apple_seg.config import read_experiment
+from apple_seg.workflow.from_files import read_masks_experiment
 from planted import write_experiment
 
 ROOT = Path(__file__).parents[1]
@@ -22,10 +23,18 @@ def block(language, number=0):
 
 def test_experiment_of_the_readme_is_valid(tmp_path):
     path = tmp_path / "experiment.toml"
-    path.write_text(block("toml"))
+    path.write_text(block("toml", 1))
     experiment = read_experiment(path)
     assert experiment.groups.labels == ("age < 60", "age >= 60")
     assert experiment.method.sites == "all"
+
+
+def test_predictions_of_the_readme_take_the_place_of_the_host(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text(block("toml", 1) + block("toml"))
+    experiment = read_masks_experiment(path)
+    assert experiment.predictions.host == tmp_path / "predictions" / "unet"
+    assert len(experiment.predictions.perturbed) == 1
 
 
 def test_python_of_the_readme_runs_and_attaches(tmp_path, monkeypatch):

@@ -29,6 +29,38 @@ def whole(content: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def brief(content: Mapping[str, Any]) -> str:
+    """Return a row a kind: what intervals and verdicts are worth, beside other answers."""
+    header = ["cohort", "95 % interval holds the difference", "in smaller cohorts"]
+    header += ["falsely improved", f"says there is a difference, {_AT} cases"]
+    lines = heading([*header, "fairlearn", "fairmedfm above 0.05"])
+    for name, group in groupby(content["rows"], key=lambda row: row["cohort"]):
+        rows = list(group)
+        large = [row for row in rows if row["smaller_group"] >= 150]
+        enough = [row for row in large if row["smaller_clusters"] >= 45]
+        fewer = [row for row in rows if row not in enough]
+        improved = [row["false_improved"] for row in rows if row["false_improved"] is not None]
+        cells = [name, _range(enough, "coverage"), _range(fewer, "coverage")]
+        cells.append(f"at most {_percent(max(improved))}" if improved else "")
+        shown = [row for row in rows if row["cases"] in _SIZES]
+        lines.append(line([*cells, *(_listed(shown, column) for column in _ANSWERS)]))
+    return "\n".join(lines) + "\n"
+
+
+_SIZES = (60, 300, 3000)
+_AT = " / ".join(f"{size:,}" for size in _SIZES)
+_ANSWERS = ("power", "power_fairlearn", "power_fairmedfm")
+
+
+def _range(rows: Sequence[Row], column: str) -> str:
+    shares = [row[column] for row in rows]
+    return f"{_percent(min(shares))}-{_percent(max(shares))}" if shares else ""
+
+
+def _listed(rows: Sequence[Row], column: str) -> str:
+    return " / ".join("" if row[column] is None else f"{100 * row[column]:.0f}" for row in rows)
+
+
 def _rows(rows: Sequence[Row]) -> str:
     header = ["cohort", "cases", "smallest group (patients)", "difference: t holds it"]
     header += ["bootstrap holds it", "change: t holds it", "falsely `improved`", "`present`"]
