@@ -30,6 +30,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from apple_seg.audit import audit_scores
+from apple_seg.audit.inference.bootstrap import resample_means
+from apple_seg.audit.inference.intervals import sum_clusters
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Cohort
 from apple_seg.files import replacing, to_json, write_text
@@ -64,6 +66,7 @@ def main() -> None:
         "score": lambda: score(masks, cohort, metrics=tuple(METRICS), progress=False),
         "end_to_end": fresh_audit,
         "medpy": lambda: medpy_alone(cohort),
+        "bootstrap": bootstrap,
     }
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in kinds}
     found = {}
@@ -87,6 +90,15 @@ def main() -> None:
         "medpy_over_end_to_end": ratios(summary, "end_to_end"),
     }
     write_text(RESULTS, to_json(content))
+
+
+def bootstrap() -> None:
+    """Draw 10,000 resamples of 10,000 cases of 7,000 patients in 5 groups."""
+    rng = np.random.default_rng(0)
+    clusters = np.r_[np.arange(7000), rng.integers(0, 7000, 3000)]
+    groups = rng.integers(0, 5, 7000)[clusters]
+    sums = sum_clusters(rng.beta(9, 1, 10_000), groups=groups, clusters=clusters, n_groups=5)
+    resample_means(sums, resamples=10_000, seed=0)
 
 
 def store(experiment: Experiment, cohort: Cohort) -> None:

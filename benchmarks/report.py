@@ -67,12 +67,14 @@ def audit_speed() -> str:
     score, whole, medpy = (found[name] for name in ("score", "end_to_end", "medpy"))
     ratio = medpy["median_processor_seconds"] / score["median_processor_seconds"]
     return (
-        f"{found['cases']:,} cases of HAM10000 from stored masks, all {len(found['metrics'])} "
+        f"{found['cases']:,} cases of HAM10000 (200 x 150 pixels) from stored masks, all "
+        f"{len(found['metrics'])} "
         f"metrics, {found['machine']}: scoring takes {score['median_seconds']:.1f} s, a fresh "
-        f"process from start to report in JSON {whole['median_seconds']:.1f} s (medians of "
+        f"process from start to audit in JSON {whole['median_seconds']:.1f} s (medians of "
         f"{len(score['runs'])}). A plain loop over medpy's five of these metrics takes "
         f"{medpy['median_seconds']:.0f} s, {ratio:.1f} times the processor time, for the same "
-        "numbers to the last digit.\n"
+        "numbers to the last digit. The bootstrap's 10,000 resamples of 10,000 cases of 7,000 "
+        f"patients take {found['bootstrap']['median_seconds']:.2f} s.\n"
     )
 
 

@@ -3,12 +3,14 @@
 import io
 import json
 import zipfile
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from apple_seg.cli import main
 from apple_seg.config import read_experiment
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.workflow.from_files import (
@@ -168,3 +170,25 @@ def test_the_gate_answers_by_its_status_and_errors_have_one_of_their_own(tmp_pat
         ["gate", host, "--max-difference", "0.1"],
     ):
         assert apple_seg(*arguments).returncode == 3, arguments
+    report.write_text("[" * 100_000)
+    done = apple_seg("gate", report, "--max-difference", "0.1")
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+
+
+@pytest.mark.parametrize("error", [OverflowError, MemoryError, KeyboardInterrupt])
+def test_no_error_of_the_gate_ends_as_an_answer_would(monkeypatch, capsys, error):
+    def fail(*_):
+        raise error("unforeseen")
+
+    monkeypatch.setattr("sys.argv", ["apple-seg", "gate", "report.json"])
+    # The room's own name `gate` is the function.
+    monkeypatch.setattr(import_module("apple_seg.audit.gate"), "read_report", fail)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    assert error is KeyboardInterrupt or "unforeseen" in capsys.readouterr().err
+    # Of another command it is Python's to say.
+    monkeypatch.setattr("sys.argv", ["apple-seg", "audit-scores", "x", "--by=a=1", "--reference=a"])
+    monkeypatch.setattr("apple_seg.workflow.from_files.groups_of", fail)
+    with pytest.raises(SystemExit if error is KeyboardInterrupt else error):
+        main()

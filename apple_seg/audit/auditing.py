@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from apple_seg.audit.auditor import Auditor
+from apple_seg.audit.auditor import audit_runs
+from apple_seg.audit.comparer import compare_runs
+from apple_seg.audit.context import Context
 from apple_seg.audit.pairs import align
 from apple_seg.audit.results import Audit, Comparison
 from apple_seg.audit.settings import AuditSettings
+from apple_seg.audit.verdicts import Change, Judgement
 from apple_seg.data import Cohort, Groups
 from apple_seg.measure import Predict, gathered_table, score
 from apple_seg.processes import ONE, Processes
@@ -114,7 +117,7 @@ def audit_scores(
         ConfigError: The scores lack the metric of the verdict.
     """
     first, *more = (
-        Auditor.of(one, scores, table, settings, caveats, 1 + len(others)).audit(scores)
+        audit_runs(Context.of(one, scores, table, settings, caveats, 1 + len(others)), [scores])
         for one in (groups, *others)
     )
     return replace(first, others=tuple(more))
@@ -152,10 +155,25 @@ def compare_scores(
     host = host.reset_index(drop=True)
     runs = [align(host, run) for run in runs]
     first, *more = (
-        Auditor.of(one, host, table, settings, caveats, 1 + len(others)).compare(host, runs)
+        compare_runs(Context.of(one, host, table, settings, caveats, 1 + len(others)), host, runs)
         for one in (groups, *others)
     )
-    return replace(first, others=tuple(more))
+    return replace(first, others=tuple(more), change_verdict=_with_harms(first, more))
+
+
+def _with_harms(first: Comparison, more: Sequence[Comparison]) -> Judgement:
+    """Return the first attribute's verdict, or the harm that another attribute's groups suffered.
+
+    A perturber that helps the old and harms women has harmed.
+    """
+    harms = [one for one in more if one.change_verdict.answer is Change.HARMED]
+    if first.change_verdict.answer is Change.HARMED or not harms:
+        return first.change_verdict
+    reasons = [
+        f"by {one.attribute}: {reason}" for one in harms for reason in one.change_verdict.reasons
+    ]
+    said = f"by {first.attribute} alone: {first.change_verdict.answer}"
+    return Judgement(answer=Change.HARMED, reasons=(*reasons, said))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +68,8 @@ def read_report(path: Path | str) -> dict[str, Any]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: no report: it is nested too deeply") from error
     try:
         _parse_all(content)
     except ConfigError as error:
@@ -94,7 +96,8 @@ def gate(
 
     Raises:
         ConfigError: No condition, a limit that is not positive, no comparison where one is needed,
-            or no report.
+            or no report, or one that was changed: a group taken out, or an interval that does not
+            hold its value.
     """
     limits = {"max_difference": max_difference, "no_group_worse": no_group_worse}
     given = {name: limit for name, limit in limits.items() if limit is not None}
@@ -196,7 +199,8 @@ def _parse_all(report: Any) -> list[_Parsed]:
     first = _parse(report)
     others = report.get("others", [])
     if not isinstance(others, list):
-        raise ConfigError(f"no report: `others` is a list of reports, got {others!r}")
+        kind = type(others).__name__
+        raise ConfigError(f"no report: `others` is a list of reports, got a value of type {kind}")
     return [first, *map(_parse, others)]
 
 
@@ -204,44 +208,76 @@ def _parse(report: Any) -> _Parsed:
     """Read what a gate needs.
 
     Raises:
-        ConfigError: It is not there.
+        ConfigError: It is not there, or cannot be what an audit found.
     """
     try:
         host, change = report.get("perturbed", report), report.get("change")
         if (change is None) != (host is report):
             raise KeyError("perturbed" if host is report else "change")
-        return _Parsed(
-            metric=str(report["metric"]),
-            reference=str(report["reference"]),
-            difference=_estimates(host["difference"]),
-            change=None if change is None else _estimates(change["by_group"]),
-        )
-    except (AttributeError, KeyError, TypeError) as error:
+        metric, reference = _text(report["metric"]), _text(report["reference"])
+        difference = _estimates(host["difference"])
+        _check_groups("difference", {reference, *difference}, host)
+        changed = None
+        if change is not None:
+            changed = _estimates(change["by_group"])
+            _check_groups("change", {*changed}, report["host"])
+        return _Parsed(metric, reference, difference, changed)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(
             "no report: the JSON of an audit or a comparison is expected, with `metric`, "
-            "`reference` and `difference`, or `perturbed` and `change` in its place "
-            f"({type(error).__name__}: {error})"
+            "`reference`, `by_group` and `difference`, or `host`, `perturbed` and `change` in "
+            f"their place ({type(error).__name__}: {error})"
         ) from error
 
 
+def _check_groups(what: str, found: set[str], host: Mapping[str, Any]) -> None:
+    """Raise unless what is judged is of all groups: one that was taken out would pass."""
+    if apart := sorted(found ^ {*host["by_group"]}):
+        raise ValueError(f"`{what}` and `by_group` are not of the same groups: {', '.join(apart)}")
+
+
 def _estimates(block: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {label: _estimate(one) for label, one in block.items()}
+    return {label: _estimate(label, one) for label, one in block.items()}
 
 
-def _estimate(one: Mapping[str, Any]) -> Estimate:
+def _estimate(label: str, one: Mapping[str, Any]) -> Estimate:
     """Make an estimate of what the JSON says of it; null there is NaN here."""
-    value, low, high, se, df = (
-        float("nan") if one[name] is None else 0.0 + one[name]
-        for name in ("value", "low", "high", "se", "df")
-    )
+    names = ("value", "low", "high", "se", "df", "confidence")
+    value, low, high, se, df, confidence = (_number(one[name]) for name in names)
+    # Each comparison with NaN is false, so that what is not known is not refused.
+    if low > high or value < low or value > high:
+        raise ValueError(f"{label}: the interval [{low:g}, {high:g}] does not hold {value:g}")
+    if se < 0 or df <= 0 or not 0 < confidence < 1:
+        raise ValueError(f"{label}: se {se:g}, df {df:g}, confidence {confidence:g}")
     return Estimate(
         value=value,
         low=low,
         high=high,
         se=se,
         df=df,
-        confidence=0.0 + one["confidence"],
-        n_cases=0 + one["n_cases"],
-        n_clusters=0 + one["n_clusters"],
+        confidence=confidence,
+        n_cases=_count(one["n_cases"]),
+        n_clusters=_count(one["n_clusters"]),
         minimum_detectable=float("nan"),
     )
+
+
+def _number(value: Any) -> float:
+    """Return a number as a float; null is NaN, and NaN or infinity no number of strict JSON."""
+    if value is None:
+        return nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise TypeError(f"a finite number or null is expected, got {value!r:.40}")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"a count is expected, got {value!r:.40}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is expected, got a value of type {type(value).__name__}")
+    return value

@@ -32,6 +32,8 @@ def align(host: pd.DataFrame, perturbed: pd.DataFrame) -> pd.DataFrame:
             raise CaseError(f"{table.index[table.index.duplicated()][0]}: twice among the {name}'s")
     same_cases(left.index, right.index, "host's scores", "perturbed host's scores")
     right = right.loc[left.index]
+    # Who the patients are, one table says for both: another's clusters would make other intervals.
+    right = right.assign(cluster=left["cluster"])
     both = left["truth_size"].notna() & right["truth_size"].notna()
     other = both & (left["truth_size"] != right["truth_size"])
     if other.any():
@@ -40,10 +42,15 @@ def align(host: pd.DataFrame, perturbed: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_scores(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return aligned tables averaged over training runs; a mask is empty where it is in all."""
+    """Return aligned tables averaged over training runs; a mask is empty where it is in all.
+
+    Scores under a policy, so that what an empty mask is worth is settled in each run.
+    """
     if len(runs) == 1:
         return runs[0]
-    numbers = runs[0].select_dtypes("number").columns
+    numbers = [
+        name for name in runs[0].select_dtypes("number").columns if all(name in one for one in runs)
+    ]
     stacked = pd.concat(one[numbers] for one in runs)
     mean = stacked.groupby(level=0).mean()
     return runs[0].assign(**{name: mean[name] for name in numbers})

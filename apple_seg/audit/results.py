@@ -196,6 +196,11 @@ class Comparison:
         return self.host.settings
 
     @property
+    def attribute(self) -> str:
+        """What the cases are grouped by."""
+        return self.host.attribute
+
+    @property
     def difference_verdict(self) -> Judgement:
         """Whether the groups differ under the host as deployed."""
         return self.host.difference_verdict

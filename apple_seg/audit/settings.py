@@ -1,6 +1,7 @@
 """What an audit is to do, declared before it runs."""
 
 from dataclasses import dataclass
+from math import inf
 
 from apple_seg.errors import ConfigError
 from apple_seg.measure import DEFAULT_METRICS, DEFAULT_TOLERANCE, METRICS, POLICIES
@@ -76,11 +77,16 @@ class AuditSettings:
             )
         if self.policy not in POLICIES:
             raise ConfigError(f"no policy {self.policy!r}; known are: {', '.join(POLICIES)}")
-        if not (0.5 <= self.confidence < 1 and self.margin > 0 and self.difference_margin > 0):
+        margins = (self.margin, self.difference_margin)
+        if not (0.5 <= self.confidence < 1 and all(0 < one < inf for one in margins)):
             raise ConfigError(
                 "confidence goes from 0.5 to below 1, and margins are positive; got "
                 f"confidence={self.confidence}, margin={self.margin}, "
                 f"difference_margin={self.difference_margin}"
+            )
+        if not 0 <= self.tolerance < inf or self.seed < 0:
+            raise ConfigError(
+                f"tolerance and seed are 0 at least; got {self.tolerance} and {self.seed}"
             )
         if min(self.resamples, self.permutations, self.gallery) < 0 or self.batch_size < 1:
             raise ConfigError(

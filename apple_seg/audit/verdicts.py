@@ -56,8 +56,8 @@ _DIFFERENCES: Mapping[str, str] = {
 
 _CHANGES: Mapping[str, str] = {
     Change.HARMED: (
-        "Some group is worse by more than the declared margin, with an interval clear of the "
-        "margin; such a harm is said however few the cases are."
+        "Some group, of any attribute that is audited, is worse by more than the declared margin, "
+        "with an interval clear of the margin; such a harm is said however few the cases are."
     ),
     Change.NOT_ENOUGH: (
         "No harm is shown, but in some group the smallest change that its displayed interval "
@@ -204,6 +204,9 @@ def _say(what: str, named: Mapping[str, Estimate]) -> tuple[str, ...]:
         f"{what} {label}: {found.value:+.4f}, {100 * found.confidence:.4g} % interval "
         f"[{found.low:+.4f}, {found.high:+.4f}], {found.n_cases} cases of {found.n_clusters} "
         "clusters"
+        if found.known
+        else f"{what} {label}: {found.n_cases} cases of {found.n_clusters} clusters give no "
+        "interval"
         for label, found in named.items()
     )
 

@@ -20,6 +20,7 @@ from apple_seg.cli.app import (
     refuse_several,
     show,
 )
+from apple_seg.errors import ConfigError
 
 
 @app.command(rich_help_panel=MEASURE)
@@ -38,6 +39,7 @@ def audit(
     from apple_seg.workflow.from_files import audit_masks, holds_predictions, read_masks_experiment
 
     if holds_predictions(experiment, set_):
+        _refuse_hosts_options(sites, None)
         show(audit_masks(read_masks_experiment(experiment, set_), progress=not quiet))
     else:
         show(audit_experiment(read(experiment, set_), sites=sites, progress=not quiet))
@@ -63,6 +65,7 @@ def compare(
     )
 
     if holds_predictions(experiment, set_):
+        _refuse_hosts_options(sites, perturber)
         show(compare_masks(read_masks_experiment(experiment, set_), progress=not quiet))
     else:
         loaded = read(experiment, set_)
@@ -82,7 +85,8 @@ def audit_scores(
         list[str],
         typer.Option(
             help="Column and cuts, or column and values: age=60, sex=female,male. Repeatable; "
-            "crossed: 'age=60;sex=female,male'.",
+            "crossed: 'age=60;sex=female,male'. Numbers are cuts; numeric codes that are values "
+            'need --set \'groups.by={code=["1","2"]}\' besides.',
             show_default=False,
         ),
     ],
@@ -190,3 +194,10 @@ def skin_tone(
     written = estimate_skin_tone(read(experiment, set_), maximum=maximum, progress=not quiet)
     console.print(written.result)
     list_files(written.files)
+
+
+def _refuse_hosts_options(sites: bool, perturber: Path | None) -> None:
+    if sites or perturber is not None:
+        raise ConfigError(
+            "--sites and --perturber need the host itself, and [predictions] has its masks only"
+        )

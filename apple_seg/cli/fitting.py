@@ -57,8 +57,9 @@ def sites(
 
     Two things are measured at every site, on the validation split. [bold]Leakage[/]: how well the
     group of a case can be read there, by fresh probes on patients that they have not seen, beside
-    how well the masks alone show it by shape and place. [bold]Influence[/]: the Dice that is lost
-    when the latent is erased (each channel replaced by its mean), or disturbed by noise.
+    how well the masks alone show it by shape and place. [bold]Influence[/]: how far the masks
+    move, and the Dice that is lost, when the latent is erased (each channel becomes its mean) or
+    disturbed by noise.
 
     A perturber can help a group where the attribute can be read and the mask listens. "Decodable,
     but the mask does not listen" means: nothing to gain here. Answers are by intervals; cases

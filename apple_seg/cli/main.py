@@ -1,6 +1,7 @@
 """The entry point: commands, errors in one line, and exit statuses."""
 
 import sys
+import traceback
 
 from apple_seg.errors import AppleSegError
 from apple_seg.processes import first_to_fail, leads
@@ -12,7 +13,9 @@ try:
     from apple_seg.cli import auditing, fitting  # noqa: F401
     from apple_seg.cli.app import Decided, app, console, escaped
 except ModuleNotFoundError as missing:  # the library alone, as production has it
-    sys.exit(f"error: the command line needs {missing.name}: pip install 'apple-seg[workbench]'")
+    needed = f"error: the command line needs {missing.name}: pip install 'apple-seg[workbench]'"
+    sys.stderr.write(f"{needed}\n")
+    sys.exit(3 if sys.argv[1:2] == ["gate"] else 1)
 
 
 def main() -> None:
@@ -20,7 +23,7 @@ def main() -> None:
 
     Of several processes the first prints. An error is printed by the process that has it, and once
     where all have it; the launcher then ends the others. A gate's statuses 1 and 2 are answers, so
-    that its errors, wrong options among them, end with 3.
+    that its errors, wrong options and unexpected ones among them, end with 3.
     """
     console.quiet = not leads()
     gated = sys.argv[1:2] == ["gate"]
@@ -34,3 +37,9 @@ def main() -> None:
         if first_to_fail():
             Console(stderr=True).print(f"[bold red]error:[/] {escaped(str(error))}", soft_wrap=True)
         sys.exit(3 if gated else 1)
+    except BaseException:
+        if not gated:
+            raise
+        # Python itself would end with 1, which says that the report fails.
+        traceback.print_exc()
+        sys.exit(3)

@@ -47,7 +47,7 @@ class Groups:
         if not self.by:
             raise GroupError("no attribute to group by; declare e.g. by={'age': [60]}")
         for column, declared in self.by.items():
-            _check_declaration(column, declared, self._unknown)
+            _check_declaration(column, declared, self.unknown_words)
         if self.reference not in self.labels:
             raise GroupError(
                 f"the reference {self.reference!r} is not one of the declared groups: "
@@ -55,7 +55,8 @@ class Groups:
             )
 
     @property
-    def _unknown(self) -> frozenset[str]:
+    def unknown_words(self) -> frozenset[str]:
+        """What a column says where nothing is known, in small letters."""
         return frozenset(word.strip().lower() for word in self.unknown)
 
     @property
@@ -107,7 +108,7 @@ class Groups:
         self, values: pd.Series, declared: Sequence[float] | Sequence[str]
     ) -> tuple[NDArray[np.int64], list[GroupFault]]:
         text = values.astype("string").fillna("").str.strip()
-        known = ~text.str.lower().isin(self._unknown)
+        known = ~text.str.lower().isin(self.unknown_words)
         codes = np.full(len(text), UNKNOWN, dtype=np.int64)
         if isinstance(declared[0], str):
             places = {str(value): code for code, value in enumerate(declared)}

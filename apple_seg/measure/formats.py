@@ -157,6 +157,13 @@ def read_fairmedfm(content: bytes, name: str, case: str | None) -> RawScores:
             if found and target not in mine:
                 mine[target] = found[0]
     named, caveats = _name_cases(table, case, name)
+    if by_class:
+        caveats = (
+            f"Columns of {name} that are taken for the Dice of a class each, and averaged case by "
+            f"case: {', '.join(by_class)}. One that holds anything else (another segmentor, a "
+            "spread) must be left out of the file.",
+            *caveats,
+        )
     return RawScores(*_by_class(named, columns), named.faults, caveats)
 
 

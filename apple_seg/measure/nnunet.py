@@ -10,7 +10,7 @@ import pandas as pd
 
 from apple_seg.data.lines import Fault
 from apple_seg.errors import CaseError
-from apple_seg.measure.formats import RawScores, wrong_number
+from apple_seg.measure.formats import SIZES, RawScores, wrong_number
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".npy")
 _NUMBERS = {"truth_size": "n_ref", "predicted_size": "n_pred", "dice": "Dice", "iou": "IoU"}
@@ -54,7 +54,7 @@ def stem(name: str) -> str:
 def _entries(content: bytes, name: str) -> list[Any]:
     try:
         summary = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CaseError(f"{name} is no JSON: {error}") from error
     entries = summary.get("metric_per_case") if isinstance(summary, dict) else None
     if not isinstance(entries, list) or not entries:
@@ -78,9 +78,34 @@ def _read_entry(entry: Any, place: int, rows: list[dict[str, Any]]) -> Iterator[
         row: dict[str, Any] = {"entry": place, "case": stem(file), "class": label}
         for target, theirs in _NUMBERS.items():
             value = numbers.get(theirs) if isinstance(numbers, dict) else None
-            row[target] = float(value) if isinstance(value, int | float) else math.nan
-            if not math.isnan(row[target]) and (wrong := wrong_number(row[target], target)):
-                yield f"{theirs} of label {label} is {value}, {wrong}"
-        if math.isnan(row["dice"]) and (row["truth_size"], row["predicted_size"]) != (0, 0):
-            yield f"no Dice of label {label}, though not both masks are empty"
+            row[target], wrong = _number(value, target)
+            if wrong:
+                yield f"{theirs} of label {label} is {value!r:.40}, {wrong}"
+        yield from _contradictions(row, label)
         rows.append(row)
+
+
+def _number(value: Any, target: str) -> tuple[float, str]:
+    """Return a number, NaN where there is none, and what is wrong with it."""
+    if value is None:
+        return math.nan, ""
+    # Python counts true as 1; a JSON that says so holds no score.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan, "no number"
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's integers have no end
+        return math.nan, "not finite"
+    return number, "" if math.isnan(number) else wrong_number(number, target)
+
+
+def _contradictions(row: dict[str, Any], label: str) -> Iterator[str]:
+    """Yield what the scores and the sizes of a label cannot both be."""
+    sizes = (row["truth_size"], row["predicted_size"])
+    if math.isnan(row["dice"]) and sizes != (0, 0):
+        yield f"no Dice of label {label}, though not both masks are empty"
+    if 0 in sizes:
+        empty = " and ".join(_NUMBERS[name] for name in SIZES if row[name] == 0)
+        for target in ("dice", "iou"):
+            if row[target] > 0:
+                yield f"{_NUMBERS[target]} of label {label} is {row[target]:g}, though {empty} is 0"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ class StoredMasks:
 
     A case's file is the one that `column` names; without a column the file of the same path as the
     true mask, else as the image, else the only one of the name of either, whatever its folder and
-    suffix. Its values mean what they mean in the true masks. Where there is one class, a file that
-    holds 0 and 1, or 0 and 255, is taken for absent and present whatever value is declared.
+    suffix. No two cases have one file, which `check` sees to. Its values mean what they mean in
+    the true masks. Where there is one class, a file that holds 0 and 1, or 0 and 255, is taken for
+    absent and present whatever value is declared.
     """
 
     source: Source
@@ -54,19 +55,26 @@ class StoredMasks:
         """Find the file of every case, and open none.
 
         Raises:
-            CaseError: Files are missing or cannot be told; all of them at once.
+            CaseError: Files are missing, cannot be told, or are found for two cases; all of them at
+                once.
         """
-        faults = []
-        for row in cohort.table.to_dict("records"):
+        faults: dict[int, str] = {}
+        finders: dict[str, dict[int, _Found]] = {}
+        for place, row in enumerate(cohort.table.to_dict("records")):
             try:
-                self.file_of({str(name): value for name, value in row.items()})
+                found = self._find(row)
+                finders.setdefault(found.name, {})[place] = found
+                self._refuse_own(row, found.name)
             except CaseError as error:
-                faults.append(str(error))
+                faults[place] = str(error)
+        for those in finders.values():
+            faults = _shared(those) | faults
         if faults:
-            more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-            listed = "\n  ".join([*faults[:_SHOWN], *more])
+            told = [faults[place] for place in sorted(faults)]
+            more = [f"... and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
+            listed = "\n  ".join([*told[:_SHOWN], *more])
             raise CaseError(
-                f"{len(faults)} of {len(cohort)} cases have no predicted mask in "
+                f"{len(told)} of {len(cohort)} cases have no predicted mask of their own in "
                 f"{self._roots[0]}:\n  {listed}"
             )
 
@@ -75,19 +83,27 @@ class StoredMasks:
 
         Raises:
             CaseError: There is none, there are several, or it is the case's true mask or image.
+                Whether another case has it too only `check` can see.
         """
-        own = [name for name in (str(row[MASK]), str(row[KEY])) if name]
+        found = self._find(row)
+        self._refuse_own(row, found.name)
+        return found.name
+
+    def _find(self, row: Mapping[Any, Any]) -> "_Found":
         key, column = str(row[KEY]), self.column
-        found = self._alike(key, own) if column is None else self._named(key, row, column)
+        if column is None:
+            return self._alike(key, _own(row))
+        return _Found(key, self._named(key, row, column), exact=False)
+
+    def _refuse_own(self, row: Mapping[Any, Any], found: str) -> None:
         source, truth = self._roots
-        if posixpath.join(source, found) in {posixpath.join(truth, name) for name in own}:
+        if posixpath.join(source, found) in {posixpath.join(truth, name) for name in _own(row)}:
             raise CaseError(
-                f"{key}: {found} is the case's own file and no prediction; name the folder "
+                f"{row[KEY]}: {found} is the case's own file and no prediction; name the folder "
                 "that holds the predictions only, or the manifest's column that names them"
             )
-        return found
 
-    def _named(self, key: str, row: Mapping[str, Any], column: str) -> str:
+    def _named(self, key: str, row: Mapping[Any, Any], column: str) -> str:
         if column not in row:
             listed = ", ".join(map(str, row))
             raise CaseError(f"{key}: no column {column!r}; the columns are: {listed}")
@@ -97,10 +113,10 @@ class StoredMasks:
             raise CaseError(f"{key}: the column {column!r} names {said}, which is no file there")
         return name
 
-    def _alike(self, key: str, own: Sequence[str]) -> str:
+    def _alike(self, key: str, own: Sequence[str]) -> "_Found":
         for name in own:
             if _stem(name) and self.source.holds(name):
-                return name
+                return _Found(key, name, exact=True)
         stems = dict.fromkeys(stem for stem in map(_stem, own) if stem)
         found = [name for stem in stems for name in self._by_stem.get(stem, ())]
         if len(found) > 1:
@@ -115,7 +131,7 @@ class StoredMasks:
                 f"{key}: looked for {', '.join(own)}, and in all folders for {named} with any of "
                 f"{', '.join(SUFFIXES)}"
             )
-        return found[0]
+        return _Found(key, found[0], exact=False)
 
     @cached_property
     def _roots(self) -> tuple[str, str]:
@@ -168,6 +184,40 @@ def stored_masks(root: Path | str, cohort: Cohort, *, column: str | None = None)
     )
     masks.check(cohort)
     return masks
+
+
+class _Found(NamedTuple):
+    """The file of a case."""
+
+    key: str
+    name: str
+    exact: bool
+    """Whether it has the path of the true mask or the image, and not their name alone."""
+
+
+def _own(row: Mapping[Any, Any]) -> list[str]:
+    """Return the paths of a case's true mask, where it has one, and its image."""
+    return [name for name in (str(row[MASK]), str(row[KEY])) if name]
+
+
+def _shared(finders: Mapping[int, _Found]) -> dict[int, str]:
+    """Say what is wrong where several cases found one file, by their places in the cohort.
+
+    It is the file of the one case that has its path; where none or several have it, of none.
+    """
+    if len(finders) < 2:
+        return {}
+    owners = [place for place, found in finders.items() if found.exact]
+    faults = {}
+    for place, (key, name, _) in finders.items():
+        if owners != [place]:
+            other = next(one for one in (*owners, *finders) if one != place)
+            faults[place] = (
+                f"{key}: {name} is found for {finders[other].key} too, and no prediction is two "
+                "cases'; store one for each by the path of its true mask or image, or name each in "
+                "a column of the manifest"
+            )
+    return faults
 
 
 def _planes(name: str, labels: NDArray[Any], classes: Mapping[str, int]) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from apple_seg.audit import (
     compare,
     compare_scores,
 )
+from apple_seg.audit.report import ModelCard
 from apple_seg.config import Splits, read_tables, validated
 from apple_seg.data import Cohort, Groups, Manifest
 from apple_seg.errors import ConfigError
@@ -54,6 +55,7 @@ class MasksExperiment:
     other_groups: tuple[Groups, ...] = ()
     splits: Splits = field(default_factory=Splits)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    card: ModelCard = field(default_factory=ModelCard)
     output: Path = Path("runs")
     caveats: tuple[str, ...] = ()
 
@@ -118,7 +120,7 @@ def read_masks_experiment(path: Path, overrides: Sequence[str] = ()) -> MasksExp
     return validated(MasksExperiment, kept, str(path))
 
 
-_HOSTS_OWN = ("host", "method", "fit", "replay", "device")
+_HOSTS_OWN = ("host", "method", "fit", "replay", "survey", "device")
 
 
 def groups_of(by: Sequence[str], references: Sequence[str]) -> list[dict[str, Any]]:
@@ -173,7 +175,7 @@ def audit_masks(experiment: MasksExperiment, *, progress: bool = True) -> Writte
         caveats=experiment.caveats,
         progress=progress,
     )
-    return Written(result, write_result(result, experiment.output / AUDIT))
+    return Written(result, write_result(result, experiment.output / AUDIT, card=experiment.card))
 
 
 def compare_masks(experiment: MasksExperiment, *, progress: bool = True) -> Written:
@@ -202,16 +204,23 @@ def compare_masks(experiment: MasksExperiment, *, progress: bool = True) -> Writ
         caveats=experiment.caveats,
         progress=progress,
     )
-    return Written(result, write_result(result, experiment.output / COMPARISON))
+    files = write_result(result, experiment.output / COMPARISON, card=experiment.card)
+    return Written(result, files)
 
 
 def audit_tables(experiment: ScoresExperiment) -> Written:
     """Audit a table of scores, or compare it with others."""
+    if experiment.audit.gather is not None:
+        raise ConfigError(
+            "finished scores cannot be gathered to volumes: slices are, while they are scored; "
+            "leave audit.gather out, or audit the masks themselves"
+        )
     files = experiment.scores
     host = files.read(files.host)
     runs = [files.read(path) for path in files.perturbed]
     settings, others = experiment.audit, experiment.other_groups
-    caveats = tuple(dict.fromkeys((*experiment.caveats, *host.caveats)))
+    said = (caveat for table in (host, *runs) for caveat in table.caveats)
+    caveats = tuple(dict.fromkeys((*experiment.caveats, *said)))
     if not runs:
         audited = audit_scores(
             host.scores,

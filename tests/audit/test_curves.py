@@ -104,6 +104,23 @@ def test_training_runs_widen_the_interval_by_what_they_differ():
     assert apart.perturbed.overall.value == pytest.approx(apart.host.overall.value + value)
 
 
+def test_runs_are_averaged_under_each_policy_and_so_is_the_difference_with_them():
+    scores, table = cohort(n=80)
+    scores.loc[:39, ["truth_size", "predicted_size"]] = 0
+    scores.loc[:39, "dice"] = np.nan
+    left, added = scores, scores.copy()
+    added.loc[:39, ["predicted_size", "dice"]] = 9, 0.0  # false positives in one of two runs
+    one = AuditSettings(metrics=("dice",), resamples=0, permutations=0, policy="one")
+    found = compare_scores(scores, [left, added], table, AGE, settings=one)
+    assert found.perturbed.overall.value == pytest.approx(
+        found.host.overall.value + found.overall.value
+    )
+    assert found.overall.value == pytest.approx(-0.25)
+    assert found.perturbed.overall.se > 0.2  # the two runs differ by half
+    assert found.perturbed.overall.df < 1.5
+    assert "numbers of other tools" in found.to_markdown()
+
+
 def test_one_run_in_a_list_is_that_run():
     scores, table = cohort()
     after = scores.assign(dice=scores["dice"] + 0.01)
@@ -143,7 +160,13 @@ def test_a_harm_to_groups_of_another_attribute_is_said():
     noise = np.random.default_rng(2).normal(0, 0.005, 400)
     after = scores.assign(dice=scores["dice"] + noise + np.where(women, -0.03, 0.03))
     found = compare_scores(scores, after, table, AGE, others=[SEX], settings=QUICK)
-    assert found.change_verdict.answer is not Change.HARMED
+    alone = compare_scores(scores, after, table, AGE, settings=QUICK)
+    assert alone.change_verdict.answer is not Change.HARMED
     assert found.others[0].change_verdict.answer is Change.HARMED
+    assert found.change_verdict.answer is Change.HARMED
+    assert "by sex: change of sex = f" in found.change_verdict.reasons[0]
+    assert found.change_verdict.reasons[-1] == f"by age alone: {alone.change_verdict.answer}"
+    first_screen = found.to_markdown().split("## To be kept in mind")[0]
+    assert "It harmed. Mean Dice in “sex = f”" in first_screen
     assert found.others[0].non_inferior == {"sex = m": True, "sex = f": False}
     assert json.loads(found.to_json())["others"][0]["verdict"]["change"] == "harmed"

@@ -121,8 +121,8 @@ def test_a_false_alarm_is_as_rare_as_declared():
     codes = []
     for _ in range(600):
         dice = rng.normal(np.array([0.8, 0.75, 0.75])[places], 0.05)
-        found = plain(disaggregate(dice, design).difference)
-        report = {"metric": "dice", "reference": "site = a", "difference": found}
+        found = plain(disaggregate(dice, design))
+        report = {"metric": "dice", "reference": "site = a", **found}
         codes.append(gate(report, max_difference=0.05).code)
     # 2.5 % at most, and three standard errors of so many draws; some, or the gate cannot fail.
     assert 0 < np.mean([code is GateCode.FAIL for code in codes]) < 0.025 + 3 * 0.0064
@@ -175,7 +175,8 @@ def test_without_an_interval_nothing_is_decided_and_the_reason_is_given():
     assert found.code is GateCode.UNDECIDED
     assert "4 cases of 4 clusters give no interval" in found.lines[0]
     # A report in which there is nothing to judge does not pass for that.
-    assert gate({**report, "difference": {}}, max_difference=0.01).code is GateCode.UNDECIDED
+    one = {"by_group": {"sex = m": report["by_group"]["sex = m"]}, "difference": {}}
+    assert gate({**report, **one}, max_difference=0.01).code is GateCode.UNDECIDED
 
 
 def test_a_host_that_nothing_changed_has_lost_nothing():
@@ -204,6 +205,9 @@ def test_a_report_is_read_from_its_file(tmp_path):
     assert read_report(tmp_path / "report.json") == report
 
 
+ONE_GROUP = '"metric": "dice", "reference": "a", "by_group": {"a": {}}, "difference": {}'
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -213,8 +217,10 @@ def test_a_report_is_read_from_its_file(tmp_path):
         ('{"metric": "dice"}', "no report"),
         ('{"metric": "dice", "reference": "a", "change": {}, "difference": {}}', "'perturbed'"),
         ('{"metric": "dice", "reference": "a", "difference": {"b": {"value": 0.1}}}', "'low'"),
-        ('{"metric": "dice", "reference": "a", "difference": {}, "others": [3]}', "no report"),
-        ('{"metric": "dice", "reference": "a", "difference": {}, "others": 3}', "`others` is a l"),
+        (f'{{{ONE_GROUP}, "others": [3]}}', "'int' object has no attribute 'get'"),
+        (f'{{{ONE_GROUP}, "others": 3}}', "`others` is a list of reports, got a value of type int"),
+        ('{"metric": 3, "reference": "a", "by_group": {"a": {}}, "difference": {}}', "a text is"),
+        ("[" * 100_000, "no report: it is nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_report_is_refused(tmp_path, content, words):
@@ -224,3 +230,44 @@ def test_a_file_that_is_no_report_is_refused(tmp_path, content, words):
     with pytest.raises(ConfigError, match=words) as caught:
         read_report(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"low": 10**400}, "no report: .*OverflowError"),
+        ({"low": float("-inf")}, "no report: .*a finite number or null is expected, got -inf"),
+        ({"low": True}, "no report: .*a finite number or null is expected, got True"),
+        ({"low": 0.02, "high": -0.02}, r"sex = f: the interval \[0.02, -0.02\] does not hold"),
+        ({"value": 0.3}, r"does not hold 0.3"),
+        ({"value": -0.3}, r"does not hold -0.3"),
+        ({"low": 0.2, "high": None}, r"does not hold"),
+        ({"se": -0.1}, "se -0.1"),
+        ({"df": 0}, "df 0"),
+        ({"confidence": 0.0}, "confidence 0"),
+        ({"confidence": 1}, "confidence 1"),
+        ({"confidence": None}, "confidence nan"),
+        ({"n_cases": 2.5}, "a count is expected, got 2.5"),
+        ({"n_clusters": -1}, "a count is expected, got -1"),
+    ],
+)
+def test_numbers_that_no_audit_finds_are_refused(tmp_path, changed, words):
+    report, path = audited(0.0, 40), tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    assert gate(read_report(path), max_difference=0.05).code is GateCode.PASS
+    report["difference"]["sex = f"] |= changed
+    path.write_text(json.dumps(report))
+    with pytest.raises(ConfigError, match=words):
+        read_report(path)
+
+
+def test_a_group_that_was_taken_out_does_not_pass():
+    whole = compared((0.0, -0.2), 200)
+    assert gate(whole, no_group_worse=0.05).code is GateCode.FAIL
+    assert gate(whole, max_difference=0.05).code is GateCode.FAIL
+    for block in (whole["change"]["by_group"], whole["perturbed"]["difference"]):
+        lost = block.pop("sex = f")
+        for condition in ("no_group_worse", "max_difference"):
+            with pytest.raises(ConfigError, match="not of the same groups: sex = f"):
+                gate(whole, **{condition: 0.05})
+        block["sex = f"] = lost

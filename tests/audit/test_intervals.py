@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from apple_seg.audit.inference.intervals import contrast, sum_clusters
+from dense import dense_cr2
 
 CONTRASTS = ([1, -1, 0], [0, 1, -1], [1, 0, 0], [0.5, 0.5, -1])
 
@@ -17,27 +18,6 @@ def estimate(values, groups, clusters, weights, confidence=0.95):
     return contrast(sums, weights, confidence=confidence)
 
 
-def dense_cr2(values, groups, clusters, weights):
-    """CR2 and Satterthwaite by the matrices of Pustejovsky and Tipton, nothing simplified."""
-    n = len(values)
-    x = np.zeros((n, len(weights)))
-    x[np.arange(n), groups] = 1
-    bread = np.linalg.inv(x.T @ x)
-    annihilator = np.eye(n) - x @ bread @ x.T
-    residuals = annihilator @ values
-    variance, columns = 0.0, []
-    for cluster in np.unique(clusters):
-        rows = np.flatnonzero(clusters == cluster)
-        values_, vectors = np.linalg.eigh(annihilator[np.ix_(rows, rows)])
-        adjust = vectors @ np.diag(values_**-0.5) @ vectors.T
-        influence = adjust @ x[rows] @ bread @ weights
-        variance += (influence @ residuals[rows]) ** 2
-        columns.append(annihilator[rows].T @ influence)
-    form = np.array(columns) @ np.array(columns).T
-    df = np.trace(form) ** 2 / np.trace(form @ form)
-    return weights @ bread @ x.T @ values, np.sqrt(variance), df
-
-
 @pytest.mark.parametrize("weights", CONTRASTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_closed_form_is_the_dense_one_also_where_clusters_span_groups(seed, weights):
@@ -48,7 +28,7 @@ def test_closed_form_is_the_dense_one_also_where_clusters_span_groups(seed, weig
 
     found = estimate(values, groups, clusters, weights)
 
-    expected = dense_cr2(values, groups, clusters, np.array(weights, dtype=float))
+    expected = dense_cr2(values, np.eye(3)[groups], clusters, weights)
     np.testing.assert_allclose((found.value, found.se, found.df), expected, rtol=1e-9)
     alone = estimate(values, groups, np.arange(50), weights)
     assert alone.df > 1.5 * found.df  # the clusters matter here
@@ -111,10 +91,11 @@ def test_a_group_of_one_cluster_or_none_gives_no_interval_and_no_crash(values, g
 
 
 def test_equal_scores_differ_by_nothing_and_rounding_shows_no_difference():
-    found = estimate([0.1 + 0.2] * 7 + [0.3] * 5, [0] * 7 + [1] * 5, np.arange(12), [1, -1])
+    groups, clusters = [0] * 42 + [1] * 30, np.arange(72)
+    found = estimate([0.1 + 0.2] * 42 + [0.3] * 30, groups, clusters, [1, -1])
     assert not found.excludes_zero
     assert found.se < 1e-15
-    other = estimate([0.31] * 7 + [0.3] * 5, [0] * 7 + [1] * 5, np.arange(12), [1, -1])
+    other = estimate([0.31] * 42 + [0.3] * 30, groups, clusters, [1, -1])
     assert other.excludes_zero
 
 
@@ -129,3 +110,34 @@ def test_intervals_cover_as_often_as_they_say_where_ignoring_patients_does_not()
         naive += not estimate(values, groups, np.arange(120), [1, -1]).excludes_zero
     assert 0.925 <= covered / 500 <= 0.98
     assert naive / 500 < 0.85
+
+
+@pytest.mark.parametrize(
+    "sizes", [[200, 1, 1], [150] + [1] * 50, [100, 100], [50] * 4, [10] * 20, [1] * 30]
+)
+def test_intervals_cover_also_where_a_few_patients_hold_most_of_a_group(sizes):
+    rng = np.random.default_rng(0)
+    everybody = np.r_[sizes, np.ones(200, dtype=int)]
+    clusters = np.repeat(np.arange(len(everybody)), everybody)
+    groups = np.repeat([0, 1], [sum(sizes), 200])
+    inside = []
+    for _ in range(300):
+        shared = rng.normal(size=len(everybody))[clusters]
+        found = estimate(shared + rng.normal(size=len(clusters)), groups, clusters, [1, -1])
+        inside.append(found.low < 0 < found.high)
+    assert np.mean(inside) > 0.95 - 3 * (0.05 * 0.95 / 300) ** 0.5
+    # What is taken cannot be had of independent errors alone, where patients are few and large.
+    dominated = (np.square(sizes).sum() / sum(sizes)) > sum(sizes) / 4
+    naive = estimate(rng.normal(size=len(clusters)), groups, np.arange(len(clusters)), [1, -1])
+    assert (found.df < naive.df / 20) or not dominated
+
+
+def test_all_alike_in_a_few_patients_is_no_certainty():
+    few = estimate([0.8, 0.8, 0.9, 0.9], [0, 0, 1, 1], np.arange(4), [1, -1])
+    assert few.value == pytest.approx(-0.1)
+    assert not few.known
+    assert np.isnan(few.minimum_detectable)
+    one_sided = estimate([0.8, 0.8, 0.9, 0.7], [0, 0, 1, 1], np.arange(4), [1, -1])
+    assert not one_sided.known  # the first group's variance is not 0 either
+    many = estimate([0.8] * 40 + [0.9] * 40, [0] * 40 + [1] * 40, np.arange(80), [1, -1])
+    assert many.low == pytest.approx(-0.1)

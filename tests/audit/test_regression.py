@@ -5,24 +5,7 @@ import pytest
 
 from apple_seg.audit.inference.intervals import contrast, sum_clusters
 from apple_seg.audit.inference.regression import regress
-
-
-def by_definition(values, x, clusters, c):
-    """CR2 and Satterthwaite as Pustejovsky and Tipton (2018) define them, with N x N matrices."""
-    n, bread = len(values), np.linalg.inv(x.T @ x)
-    hat = x @ bread @ x.T
-    residuals = values - hat @ values
-    variance, rows = 0.0, []
-    for cluster in np.unique(clusters):
-        mine = np.flatnonzero(clusters == cluster)
-        roots, vectors = np.linalg.eigh(np.eye(len(mine)) - hat[np.ix_(mine, mine)])
-        adjusted = (vectors / np.sqrt(roots)) @ vectors.T @ x[mine] @ bread @ c
-        variance += (adjusted @ residuals[mine]) ** 2
-        row = np.zeros(n)
-        row[mine] = adjusted
-        rows.append((np.eye(n) - hat) @ row)
-    gram = np.array(rows) @ np.array(rows).T
-    return c @ bread @ x.T @ values, variance**0.5, np.trace(gram) ** 2 / np.trace(gram @ gram)
+from dense import dense_cr2
 
 
 def drawn(n=150, seed=0):
@@ -38,7 +21,7 @@ def drawn(n=150, seed=0):
 def test_errors_and_degrees_of_freedom_are_those_of_the_definition(c):
     values, x, clusters = drawn()
     found = regress(values, x, clusters).contrast(np.array(c), confidence=0.9)
-    value, se, df = by_definition(values, x, clusters, np.array(c, dtype=float))
+    value, se, df = dense_cr2(values, x, clusters, c)
     assert (found.value, found.se, found.df) == pytest.approx((value, se, df), rel=1e-9)
     # The check can tell: cases taken as independent give another error.
     alone = regress(values, x, np.arange(len(values))).contrast(np.array(c), confidence=0.9)

@@ -120,14 +120,14 @@ def test_each_answer_about_the_change_is_said_with_its_numbers(shifts, options, 
             (0.85, 0.85),
             {},
             Difference.NOT_SHOWN,
-            "A difference of 0.05 would have been shown in 4 of 5 such studies.",
+            "The interval of a true difference of 0.05 would have left out 0 in 4 of 5",
         ),
         (
             (0.7, 0.69),
             {"count": 10, "spread": 0.2},
             Difference.NOT_ENOUGH,
-            "A difference of 0.05 may have been missed: what they would show in 4 of 5 such "
-            "studies is 0.",
+            "A difference of 0.05 may have been missed: the least whose interval would leave "
+            "out 0 in 4 of 5 such studies is 0.",
         ),
     ],
 )

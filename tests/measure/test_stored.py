@@ -113,7 +113,7 @@ def test_all_missing_files_are_told_at_once_before_anything_is_read(tmp_path):
     with pytest.raises(CaseError) as told:
         stored_masks(root, cohort)
     text = str(told.value)
-    assert "25 of 30 cases have no predicted mask in" in text
+    assert "25 of 30 cases have no predicted mask of their own in" in text
     assert "images/c1.png: looked for masks/c1.png, images/c1.png, and in all folders" in text
     assert "c1 with any of .png" in text
     assert "... and 5 more" in text
@@ -130,6 +130,41 @@ def test_several_files_that_could_be_meant_are_listed_and_none_is_taken(tmp_path
     assert dice(stored_masks(root / "unet", cohort), cohort) == [1.0, 1.0]
 
 
+def faults_of(root, cohort, **options):
+    with pytest.raises(CaseError) as told:
+        stored_masks(root, cohort, **options)
+    return [line.strip() for line in str(told.value).splitlines()]
+
+
+def test_the_prediction_of_another_case_is_never_taken(tmp_path):
+    names = ["masks/A/0.png", "masks/B/0.png", "masks/C/1.png", "masks/D/2.png", "masks/E/2.png"]
+    cohort = cohort_of(tmp_path / "set", {name: png(TRUE) for name in names})
+    files = {name: png(TRUE) for name in ("masks/A/0.png", "masks/C/1.png", "masks/F/2.png")}
+    root = write(tmp_path / "found", files)
+    told = faults_of(root, cohort)
+    # A has its own path and B the name alone; D and E have the name alone, both of them.
+    assert told[0].startswith("3 of 5 cases have no predicted mask of their own")
+    assert told[1].startswith("images/c1.png: masks/A/0.png is found for images/c0.png too")
+    assert told[2].startswith("images/c3.png: masks/F/2.png is found for images/c4.png too")
+    assert told[3].startswith("images/c4.png: masks/F/2.png is found for images/c3.png too")
+    write(root, {name: png(MOVED) for name in ("masks/B/0.png", "masks/D/2.png", "masks/E/2.png")})
+    half = 2 * 9 / 24
+    assert dice(stored_masks(root, cohort), cohort) == [1.0, half, 1.0, half, half]
+
+
+def test_a_file_that_two_cases_name_is_of_neither(tmp_path):
+    cohort = two_cases(tmp_path, predicted=["a.png", "./a.png"])
+    root = write(tmp_path / "found", {"a.png": png(TRUE), "b.png": png(MOVED)})
+    told = faults_of(root, cohort, column="predicted")
+    assert told[0].startswith("2 of 2 cases")
+    assert ["a.png is found for" in line for line in told] == [False, True, True]
+    cohort.table["predicted"] = ["a.png", "b.png"]
+    assert dice(stored_masks(root, cohort, column="predicted"), cohort) == [1.0, 2 * 9 / 24]
+    # Two images of one true mask, and one prediction: of which image it was made, nobody can tell.
+    cohort.table["mask"] = "a.png"
+    assert faults_of(root, cohort)[0].startswith("2 of 2 cases")
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_the_true_masks_themselves_are_not_taken_for_predictions(tmp_path, zipped):
     cohort = two_cases(tmp_path, predicted=["masks/c0_seg.png", "masks/c0_seg.png"])
@@ -144,7 +179,7 @@ def test_the_true_masks_themselves_are_not_taken_for_predictions(tmp_path, zippe
     message = r"2 of 2 cases(?s:.)*masks/c0_seg.png is the case's own file and no prediction"
     with pytest.raises(CaseError, match=message):
         stored_masks(root, cohort)
-    with pytest.raises(CaseError, match="1 of 2 cases"):
+    with pytest.raises(CaseError, match="2 of 2 cases"):
         stored_masks(root, cohort, column="predicted")  # of the second case it is another's
     copy = write(tmp_path / "copy", {name: png(TRUE) for name in cohort.table["mask"]})
     assert dice(stored_masks(copy, cohort), cohort) == [1.0, 1.0]

@@ -144,6 +144,14 @@ def test_classes_in_columns_become_rows_with_their_own_metrics_and_sizes(write):
     )
 
 
+def test_columns_that_are_taken_for_classes_are_listed(write):
+    found = read_scores(write("case,dice_host,dice_apple,dice_std\na,0.9,0.8,0.1\n"))
+    assert "a class each" in found.caveats[0]
+    assert "dice_host, dice_apple, dice_std." in found.caveats[0]
+    alone = read_scores(write("case,dice,hd95\na,0.9,3\n"))
+    assert not any("a class each" in caveat for caveat in alone.caveats)
+
+
 def test_sizes_that_are_not_known_stay_unknown_through_audit_and_comparison(write):
     found = read_scores(write(DICE))
     assert found.scores[["truth_size", "predicted_size"]].isna().all(axis=None)

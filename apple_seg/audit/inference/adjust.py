@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from apple_seg.audit.inference.arrays import Floats
 from apple_seg.audit.inference.covariates import numbers, strata, terms
 from apple_seg.audit.inference.figures import Design
-from apple_seg.audit.inference.intervals import Estimate, Floats, contrast, sum_clusters
+from apple_seg.audit.inference.intervals import Estimate, contrast, sum_clusters
 from apple_seg.audit.inference.regression import regress
 
 METHODS = ("regression", "matching")
@@ -91,28 +92,36 @@ def _by_regression(
 def _by_matching(
     values: Floats, design: Design, columns: Mapping[str, "pd.Series[Any]"]
 ) -> Adjustment:
-    groups = len(design.labels)
-    numeric = sum(numbers(column) is not None for column in columns.values())
-    bins = _bins(int(np.bincount(design.codes, minlength=groups).min()), numeric)
-    stratum = _crossed([strata(column, bins) for column in columns.values()])
-    sums = sum_clusters(
-        values,
-        groups=stratum * groups + design.codes,
-        clusters=design.clusters,
-        n_groups=(int(stratum.max()) + 1) * groups,
-    )
-    counts = sums.counts.reshape(-1, groups)
-    comparable = sums.clusters_by_group.reshape(-1, groups) > 1
     found, used = {}, {}
-    for label, weights in _contrasts(design):
+    for label, _ in _contrasts(design):
         group = design.labels.index(label)
-        shared = comparable[:, group] & comparable[:, design.reference]
-        share = np.where(shared, counts[:, group], 0) / max(int(counts[shared, group].sum()), 1)
-        found[label] = contrast(
-            sums, (share[:, None] * weights).ravel().tolist(), confidence=design.confidence
-        )
-        used[label] = float(counts[shared, group].sum() / max(int(counts[:, group].sum()), 1))
+        found[label], used[label] = _match(values, design, columns, group)
     return Adjustment(method="matching", covariates=tuple(columns), difference=found, used=used)
+
+
+def _match(
+    values: Floats, design: Design, columns: Mapping[str, "pd.Series[Any]"], group: int
+) -> tuple[Estimate, float]:
+    """Return the reference minus one group within strata, and the share of the group's cases."""
+    mine = (design.codes == group) | (design.codes == design.reference)
+    codes = (design.codes[mine] == group).astype(np.int64)  # 0 is the reference
+    own = {name: column[mine].reset_index(drop=True) for name, column in columns.items()}
+    numeric = sum(numbers(column) is not None for column in own.values())
+    bins = _bins(int(np.bincount(codes, minlength=2).min()), numeric)
+    stratum = _crossed([strata(column, bins) for column in own.values()])
+    sums = sum_clusters(
+        values[mine],
+        groups=stratum * 2 + codes,
+        clusters=design.clusters[mine],
+        n_groups=(int(stratum.max(initial=0)) + 1) * 2,
+    )
+    counts = sums.counts.reshape(-1, 2)[:, 1]
+    shared = (sums.clusters_by_group.reshape(-1, 2) > 1).all(axis=1)
+    kept = np.where(shared, counts, 0)
+    share = kept / max(int(kept.sum()), 1)
+    weights = np.stack([share, -share], axis=1).ravel()
+    found = contrast(sums, weights.tolist(), confidence=design.confidence)
+    return found, float(kept.sum() / max(int(counts.sum()), 1))
 
 
 def _bins(smallest: int, numeric: int) -> int:

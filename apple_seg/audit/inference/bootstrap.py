@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apple_seg.audit.inference.intervals import ClusterSums, Estimate, Floats
+from apple_seg.audit.inference.arrays import Floats
+from apple_seg.audit.inference.intervals import ClusterSums, Estimate
 
 _CHUNK = 32_000  # drawn clusters at once: what fits the cache is five times as fast
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apple_seg.audit.inference.intervals import Floats
+from apple_seg.audit.inference.arrays import Floats
 
 _QUANTILES = (0.05, 0.35, 0.65, 0.95)
 """Where a spline has its knots (Harrell, Regression Modeling Strategies, 2015, table 2.3)."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from apple_seg.audit.inference.arrays import Floats
 from apple_seg.audit.inference.covariates import knots, spline
 from apple_seg.audit.inference.figures import Design
-from apple_seg.audit.inference.intervals import Estimate, Floats
+from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.inference.regression import regress
 
 _POINTS = 41
@@ -58,6 +59,8 @@ def curve(values: Floats, column: str, numbers: Floats, design: Design) -> Curve
 
     model = regress(y, terms(x), clusters)
     first_x, last_x, low, high = (float(end) for end in np.quantile(x, (*_DRAWN, *_ENDS)))
+    if first_x == last_x:  # nearly all cases have one number
+        return None
     grid = np.linspace(first_x, last_x, _POINTS)
     found = [model.contrast(row, confidence=design.confidence) for row in terms(grid)]
     first, last = terms(np.array([low, high]))

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from apple_seg.audit.inference.arrays import Floats
 from apple_seg.audit.inference.bootstrap import resample_means, with_bootstrap
-from apple_seg.audit.inference.intervals import Estimate, Floats, contrast, sum_clusters, with_runs
+from apple_seg.audit.inference.intervals import Estimate, contrast, sum_clusters, with_runs
 
 
 class Design(NamedTuple):

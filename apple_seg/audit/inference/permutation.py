@@ -9,7 +9,8 @@ groups stays, and his two lots of cases change groups or not.
 import numpy as np
 from numpy.typing import NDArray
 
-from apple_seg.audit.inference.intervals import ClusterSums, Floats
+from apple_seg.audit.inference.arrays import Floats
+from apple_seg.audit.inference.intervals import ClusterSums
 
 _CHUNK = 2_000_000  # labels drawn at once
 _ROUNDING = 1e-13

@@ -10,6 +10,8 @@ cluster's size:
     Var(c'b) = sum_i (g_i' X_i' e_i)^2
     df = tr(G)^2 / tr(G G),  G = diag(d) - B M B',  d_i = g_i' X_i'X_i g_i,  b_i = X_i'X_i g_i
 
+or what `correlated.py` says, where that is more careful.
+
 `intervals.py` is the same for X of group indicators, in closed form.
 """
 
@@ -20,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apple_seg.audit.inference.intervals import Estimate, Floats, estimate
+from apple_seg.audit.inference.arrays import Floats
+from apple_seg.audit.inference.correlated import Independent, Shared, careful
+from apple_seg.audit.inference.intervals import Estimate, estimate
 
 _SINGULAR = 1e-9
 """Share of what is known of a direction that is nothing, but for rounding."""
@@ -51,6 +55,9 @@ class Regression:
     scores: Floats
     """(J, k) X_i'e_i of each cluster."""
 
+    ones: Floats
+    """(J, k) X_i'1 of each cluster."""
+
     n_cases: int
 
     def contrast(self, weights: NDArray[Any], *, confidence: float) -> Estimate:
@@ -79,13 +86,17 @@ class Regression:
         b = np.einsum("jkl,jl->jk", self.crossed, g)
         d = (b * g).sum(axis=1)
         variance = float(((g * self.scores).sum(axis=1) ** 2).sum())
-        rooted = b @ self.root
-        own = (rooted**2).sum(axis=1)
-        trace = d.sum() - own.sum()
-        squared = (d**2).sum() - 2 * (d * own).sum() + ((rooted.T @ rooted) ** 2).sum()
-        df = trace**2 / squared if trace > _SINGULAR * d.sum() else float("nan")
-        se = float(np.sqrt(variance)) if np.isfinite(df) else float("nan")
-        return estimate(value, se, float(df), confidence, n=n)
+        independent = Independent(d, b @ self.root)
+        if not independent.trace > _SINGULAR * d.sum():
+            return estimate(value, float("nan"), float("nan"), confidence, n=n)
+        shared = Shared(
+            p=(g * self.ones).sum(axis=1),
+            s=self.ones,
+            q=independent.rooted @ self.root,
+            true=self.ones @ (self.root @ pulled),
+        )
+        inflation, df = careful(independent, shared)
+        return estimate(value, float(np.sqrt(variance * inflation)), df, confidence, n=n)
 
     @cached_property
     def _shares(self) -> tuple[Floats, Floats]:
@@ -123,5 +134,6 @@ def regress(values: Floats, design: Floats, clusters: NDArray[Any]) -> Regressio
         kept=(vectors * known) @ vectors.T,
         crossed=np.add.reduceat(x[:, :, None] * x[:, None, :], starts, axis=0),
         scores=np.add.reduceat(x * residuals[:, None], starts, axis=0),
+        ones=np.add.reduceat(x, starts, axis=0),
         n_cases=len(values),
     )

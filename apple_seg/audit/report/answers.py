@@ -21,6 +21,7 @@ _TONES = {
 }
 
 _OF_FIVE = "in 4 of 5 such studies"
+"""Of intervals at the displayed confidence; verdicts allow for several, and so miss more."""
 """The power of the smallest detectable value."""
 
 
@@ -86,8 +87,8 @@ def _difference_said(audit: Audit) -> str:
     )
     if audit.difference_verdict.answer is Difference.NOT_SHOWN:
         return (
-            f"None could be shown. {base}{which} {chance} A difference of {margin:g} would have "
-            f"been shown {_OF_FIVE}."
+            f"None could be shown. {base}{which} {chance} The interval of a true "
+            f"difference of {margin:g} would have left out 0 {_OF_FIVE}."
         )
     return f"These cases cannot tell. {base}{which} {chance} {_missed(audit, margin, signed)}"
 
@@ -100,17 +101,22 @@ def _missed(audit: Audit, margin: float, form: Form) -> str:
     if not known:
         return "Some groups have too few cases to say anything of them."
     return (
-        f"A difference of {margin:g} may have been missed: what they would show {_OF_FIVE} is "
-        f"{Form(form.digits).number(max(known))} or more."
+        f"A difference of {margin:g} may have been missed: the least whose interval would leave "
+        f"out 0 {_OF_FIVE} is {Form(form.digits).number(max(known))}."
     )
 
 
 def _change_said(comparison: Comparison) -> str:
     answer, margin = comparison.change_verdict.answer, comparison.settings.margin
     if answer is Change.HARMED:
-        harmed = [label for label, fine in comparison.non_inferior.items() if fine is False]
+        harmed = [
+            _moved_said(one, label)
+            for one in (comparison, *comparison.others)
+            for label, fine in one.non_inferior.items()
+            if fine is False and one.change_verdict.answer is Change.HARMED
+        ]
         return (
-            f"It harmed. {' '.join(_moved_said(comparison, label) for label in harmed)} That is "
+            f"It harmed. {' '.join(harmed)} That is "
             f"more than the {margin:g} that was declared as the most a group may lose."
         )
     worst = comparison.followed.worse if comparison.followed else comparison.worst_group
@@ -200,6 +206,6 @@ def _unseen(comparison: Comparison, margin: float) -> str:
     if not blind:
         return "There are no two groups to compare."
     return (
-        f"In {enumerate_words(blind)} a change of {margin:g} may have been missed: it would not "
-        f"have been shown {_OF_FIVE}."
+        f"In {enumerate_words(blind)} a change of {margin:g} may have been missed: its interval "
+        f"would not have left out 0 {_OF_FIVE}."
     )

@@ -28,7 +28,7 @@ def _not_of_difference(audit: Audit) -> tuple[str, ...]:
     if answer is Difference.NOT_SHOWN:
         return (
             "That the groups are served alike: only that a mean difference as large as "
-            f"{margin:g} is unlikely to have been missed.",
+            f"{margin:g} would have had an interval that leaves out 0 in 4 of 5 such studies.",
         )
     return ("That there is no difference, or that there is one: more cases are needed.",)
 
@@ -46,7 +46,8 @@ def _not_of_change(comparison: Comparison) -> tuple[str, ...]:
         Change.NOT_ENOUGH: "That the perturber is safe, or that it is not: more cases are needed.",
         Change.LEVELLED_DOWN: "That a narrower gap is a gain: nobody is served better by what "
         "another group lost.",
-        Change.HARMED: "That the harm ends with these groups: others were not looked at.",
+        Change.HARMED: "That the harm ends with these groups: what was not audited was not looked "
+        "at.",
     }
     said = (sentence for answer, sentence in more.items() if answer is judged)
     return (*said, single)

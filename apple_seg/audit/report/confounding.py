@@ -17,7 +17,7 @@ from apple_seg.audit.tables import Table, form_of, percent, title_of
 _HOW = (
     "Regression takes out what goes with each of these: a smooth curve of a number, a step for "
     "each word, the same in every group. Matching compares only cases that are alike in all of "
-    "them; cases without a counterpart are left out, and the last column says how many are not."
+    "them; cases without a counterpart are left out, and the last column says how many are kept."
 )
 
 

@@ -98,7 +98,7 @@ def harm_table(result: Comparison) -> Table:
         "",
         "cases",
         "change",
-        "smallest change shown in 4 of 5 such studies",
+        "smallest change whose interval leaves out 0 in 4 of 5 such studies",
         "can it have lost the margin?",
     )
     return Table(

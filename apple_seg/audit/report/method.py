@@ -73,7 +73,7 @@ def conventions(result: Result) -> Section | None:
     for name, one in named.items():
         parts[len(rows)] = f"{name}: {one.description.source}"
         rows += [
-            (key, *(form.number(audit.conventions[name].figures[key]) for audit in audits.values()))
+            (key, *(_figure(audit, name, key, form) for audit in audits.values()))
             for key in one.figures
         ]
     titles = ["value"] if isinstance(result, Audit) else list(audits)
@@ -100,6 +100,12 @@ def conventions(result: Result) -> Section | None:
         ),
         folded=True,
     )
+
+
+def _figure(audit: Audit, name: str, key: str, form: Form) -> str:
+    """Write a figure; of several training runs other tools have none."""
+    found = audit.conventions.get(name)
+    return "-" if found is None else form.number(found.figures[key])
 
 
 def method(result: Result) -> Section:

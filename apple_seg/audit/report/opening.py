@@ -140,7 +140,7 @@ def _audit_facts(audit: Audit) -> tuple[Fact, ...]:
         )
         facts.append(
             Fact(
-                "Smallest such difference that these cases would show in 4 of 5 such studies",
+                "Smallest difference whose interval would leave out 0 in 4 of 5 such studies",
                 Form(form.digits).number(found.minimum_detectable),
                 f"declared as worth showing: {audit.settings.difference_margin:g}",
             )

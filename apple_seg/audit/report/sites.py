@@ -49,14 +49,15 @@ _SAID = (
     "A site is a place inside the segmentor where a perturber can act. Leakage is how well "
     "{attribute} can be told from what flows there, by a classifier that was fitted afterwards on "
     "other cases: an AUC (the chance that of two cases of different groups the right one is told) "
-    "of 0.5 is guessing, 1 is certainty. Influence is how much Dice is lost when a site is erased: "
-    "where nothing is lost the mask does not listen, and nothing is to be gained. That an "
+    "of 0.5 is guessing, 1 is certainty. Influence is how far masks move when a site is erased or "
+    "disturbed, and the Dice that this costs: where masks do not move they do not listen, and "
+    "nothing is to be gained. That an "
     "attribute can be read is no harm by itself, and that it cannot is no proof that groups are "
     "served alike."
 )
 _CAPTION = (
     "Bars begin at guessing (0.5), or at no loss (0); thin lines are intervals. The dashed line is "
-    "what the host's own masks give away by their shape and place: a latent must show that much."
+    "what the host's own masks give away by their shape and place."
 )
 
 
