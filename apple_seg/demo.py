@@ -57,6 +57,7 @@ reference = "group = A"
 [method]
 name = "apple"
 sites = "all"
+perturber = "lean"
 
 [fit]
 epochs = 6
@@ -85,8 +86,10 @@ def run_demo(folder: Path, *, seed: int, say: Callable[[str], Any]) -> Written:
     fitted = fit_experiment(experiment)
     say("[bold]4/4[/] compare on test cases that nothing has seen")
     compared = compare_experiment(experiment)
-    data, table, report, perturber = compared.files
-    return Written(compared.result, (path, *fitted.files[1:], data, table, report, perturber))
+    *written, perturber = compared.files
+    report = next(file for file in written if file.suffix == ".html")
+    others = [file for file in written if file != report]
+    return Written(compared.result, (path, *fitted.files[1:], *others, report, perturber))
 
 
 def train_host(

@@ -114,7 +114,7 @@ def test_the_command_compares_in_two_processes_prints_once_and_counts_one_look(e
     done = launch("-m", "apple_seg", "compare", experiment, *options)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    assert done.stdout.count("wrote ") == len(alone.files) == 4
+    assert done.stdout.count("wrote ") == len(alone.files) == 5
     for suffix in ("json", "csv", "html"):
         one, two = (folder / name / f"comparison.{suffix}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()

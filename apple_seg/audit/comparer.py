@@ -1,6 +1,7 @@
 """Scores to one comparison: a host and its perturbed self, by one attribute."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import pandas as pd
 
@@ -54,7 +55,12 @@ def compare_runs(context: Context, host: pd.DataFrame, runs: Sequence[pd.DataFra
         change_verdict=judge_change(
             changes[main], followed, margin=settings.margin, attributes=context.attributes
         ),
-        notes=(*before.notes, *unpaired(host, runs, settings), *_runs_note(len(runs))),
+        notes=(
+            *before.notes,
+            *unpaired(host, runs, settings),
+            *_runs_note(len(runs)),
+            *_same_note(runs, main),
+        ),
         caveats=context.caveats,
         cases=changed,
     )
@@ -108,6 +114,21 @@ def _follow(
         host=found("host"),
         perturbed=found("perturbed"),
         change=found("change"),
+    )
+
+
+def _same_note(runs: Sequence[pd.DataFrame], main: str) -> tuple[str, ...]:
+    """Say where two training runs are one, by the look of it."""
+    same = [
+        f"{first + 1} and {second + 1}"
+        for first, second in combinations(range(len(runs)), 2)
+        if runs[first][main].equals(runs[second][main])
+    ]
+    if not same:
+        return ()
+    return (
+        f"Training runs {', '.join(same)} hold the same scores, case by case: if that is one run "
+        "given twice, the intervals are too narrow.",
     )
 
 

@@ -104,8 +104,9 @@ def gate(
     if not given:
         raise ConfigError(f"a gate needs a condition: {' or '.join(limits)}")
     for name, limit in given.items():
-        if not (isfinite(limit) and limit > 0):
-            raise ConfigError(f"{name} is a positive number, got {limit}")
+        least = "0 or more" if name == "no_group_worse" else "above 0"
+        if not (isfinite(limit) and (limit > 0 or (limit == 0 and least == "0 or more"))):
+            raise ConfigError(f"{name} is a number {least}, got {limit}")
     reports = _parse_all(report)
     findings: list[Finding] = []
     if max_difference is not None:

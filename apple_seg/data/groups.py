@@ -92,7 +92,8 @@ class Groups:
         if missing := [column for column in self.by if column not in table.columns]:
             raise GroupError(
                 f"no column {', '.join(map(repr, missing))} to group by; "
-                f"the columns are: {', '.join(map(str, table.columns))}"
+                f"the columns are: {', '.join(map(str, table.columns))}; a table of further ones "
+                "is joined to scores by --attributes FILE --on COLUMN"
             )
         codes = np.zeros(len(table), dtype=np.int64)
         known = np.ones(len(table), dtype=bool)

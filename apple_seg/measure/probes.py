@@ -70,11 +70,10 @@ def probe(
     clusters. Which case is in which fold depends on codes, clusters and seed alone, so that probes
     of different features of the same cases can be paired.
 
-    Folds share the cases that their probes are fitted on, so that their AUCs go together: they
-    spread 1.2 to 1.5 times as far as if they did not, and 95 % intervals covered 82 to 90 % of
-    drawn cohorts. The variance is therefore multiplied by 1 + K / (K - 1) for K folds (Nadeau and
-    Bengio 2003, Machine Learning 52:239): the interval is of such probes, and not only of those
-    that were fitted.
+    Folds share the cases that their probes are fitted on, so that their AUCs go together and
+    spread farther than if they did not. The variance is therefore multiplied by 1 + K / (K - 1)
+    for K folds (Nadeau and Bengio 2003, Machine Learning 52:239): the interval is of such probes,
+    and not only of those that were fitted.
 
     Args:
         features: (N, F), of any scale: they are standardised by the training folds.

@@ -188,9 +188,9 @@ def test_a_host_that_nothing_changed_has_lost_nothing():
     ("conditions", "words"),
     [
         ({}, "a gate needs a condition: max_difference or no_group_worse"),
-        ({"max_difference": 0.0}, "max_difference is a positive number, got 0.0"),
-        ({"max_difference": float("nan")}, "max_difference is a positive number"),
-        ({"max_difference": 0.1, "no_group_worse": -0.1}, "no_group_worse is a positive number"),
+        ({"max_difference": 0.0}, "max_difference is a number above 0, got 0.0"),
+        ({"max_difference": float("nan")}, "max_difference is a number above 0"),
+        ({"max_difference": 0.1, "no_group_worse": -0.1}, "no_group_worse is a number 0 or more"),
         ({"no_group_worse": 0.1}, "give that of a comparison"),
     ],
 )

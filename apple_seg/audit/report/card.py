@@ -90,12 +90,14 @@ def _factors(result: Result) -> tuple[str, ...]:
 
 def _metrics(result: Result) -> str:
     metric = result.settings.metric
-    others = [METRICS[name].title for name in result.settings.reported if name != metric]
+    scored = host_of(result).figures
+    others = [METRICS[name].title for name in scored if name in METRICS and name != metric]
     return (
         f"Verdicts are taken on {title_of(metric)}, {GLOSSES[metric]}; reported beside it: "
         f"{enumerate_words(others) or 'nothing'}. Each with its {confidence(result)} interval. A "
         f"group may lose {result.settings.margin:g} at most, and a difference of "
-        f"{result.settings.difference_margin:g} is worth showing: both were declared before."
+        f"{result.settings.difference_margin:g} is worth showing: settings, which whoever ran this "
+        "audit vouches to have made before it."
     )
 
 

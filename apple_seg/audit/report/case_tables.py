@@ -73,8 +73,13 @@ def empties_table(result: Result) -> Table:
 
 
 def none_empty(result: Result) -> str:
-    """Say that no mask is empty, if that is known; else nothing."""
+    """Say that no mask is empty, or that nobody knows; nothing where some are."""
     counts = [one for audit in audits_of(result).values() for one in audit.counts.values()]
+    if all(one.unsized == one.masks for one in counts):
+        return (
+            "Whether a mask is empty is not known here: the scores came without the sizes of the "
+            "masks, and stand as they are whatever the policy."
+        )
     sizes = result.cases[[name for name in result.cases if str(name).endswith("_size")]]
     if any(one.truth_empty or one.prediction_empty for one in counts) or sizes.isna().any(
         axis=None

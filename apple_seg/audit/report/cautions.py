@@ -33,6 +33,15 @@ def _not_of_difference(audit: Audit) -> tuple[str, ...]:
     return ("That there is no difference, or that there is one: more cases are needed.",)
 
 
+_UNDECIDED = {
+    True: "That the perturber helps, or that it does not: more cases, or training runs where there "
+    "are several, would tell.",
+    False: "That the perturber is safe, or that it is not: more cases, or training runs where "
+    "there are several, would tell.",
+}
+"""By whether every group is known not to have lost the margin."""
+
+
 def _not_of_change(comparison: Comparison) -> tuple[str, ...]:
     margin = comparison.settings.margin
     counts = [moved(comparison, label) for label in comparison.by_group]
@@ -43,7 +52,7 @@ def _not_of_change(comparison: Comparison) -> tuple[str, ...]:
     )
     judged = comparison.change_verdict.answer
     more = {
-        Change.NOT_ENOUGH: "That the perturber is safe, or that it is not: more cases are needed.",
+        Change.NOT_ENOUGH: _UNDECIDED[all(comparison.non_inferior.values())],
         Change.LEVELLED_DOWN: "That a narrower gap is a gain: nobody is served better by what "
         "another group lost.",
         Change.HARMED: "That the harm ends with these groups: what was not audited was not looked "
