@@ -9,15 +9,15 @@ from apple_seg.measure.auc import AucChange
 from apple_seg.measure.probes import Leakage
 
 DESIGN = Design(
-    codes=np.arange(40) % 2,
-    clusters=np.arange(40),
+    codes=np.arange(80) % 2,
+    clusters=np.arange(80),
     labels=("A", "B"),
     reference=0,
     confidence=0.95,
     resamples=0,
     seed=0,
 )
-NOISE = np.random.default_rng(0).normal(size=40)
+NOISE = np.random.default_rng(0).normal(size=80)
 
 
 def read(low, high, kind="linear"):

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,8 +45,8 @@ def leak(pipeline, cases):
 @pytest.fixture(scope="module")
 def surveyed():
     pipeline = reading_pipeline(ReadingHost())
-    cases = toy_cohort(60)
-    return survey(pipeline, cases, GROUPS, settings=QUICK, shares=[0.1, 0.2], progress=False)
+    cases, settings = toy_cohort(128), replace(QUICK, influence_cases=128)
+    return survey(pipeline, cases, GROUPS, settings=settings, shares=[0.1, 0.2], progress=False)
 
 
 def test_what_shows_is_read_at_every_site_and_what_does_not_at_none():
@@ -135,8 +136,8 @@ def test_advice_is_by_what_can_be_read_and_what_is_heard(surveyed):
         "more than the mask itself shows"
     )
     assert surveyed.notes == (
-        "Probes: 60 of 60 cases (30 of group = A, 30 of group = B); 0 are of unknown group.",
-        "Influence: 8 cases (4 of group = A, 4 of group = B).",
+        "Probes: 128 of 128 cases (64 of group = A, 64 of group = B); 0 are of unknown group.",
+        "Influence: 128 cases (64 of group = A, 64 of group = B).",
     )
 
 
@@ -155,7 +156,7 @@ def test_a_survey_is_strict_json_bars_and_text(surveyed):
     assert lost["blue", "Dice lost erased, group = B"] == 1
     shown = Console(file=io.StringIO(), width=200)
     shown.print(survey_text(surveyed))
-    for text in ("nothing to gain here", "1.00 [0.88, 1.00]", "true masks", "1.000 [1.000, 1.000]"):
+    for text in ("nothing to gain here", "1.00 [0.94, 1.00]", "true masks", "1.000 [1.000, 1.000]"):
         assert text in shown.file.getvalue()
 
 
@@ -169,7 +170,7 @@ def test_leakage_needs_no_masks_and_may_be_left_out():
     without = survey(pipeline, cases, GROUPS, settings=settings, progress=False)
     assert without.leakage is None
     assert without.leakage_bars() == []
-    assert without.sites[1].advice.sentence == "the mask does not listen: nothing to gain here"
+    assert without.sites[1].advice.sentence == "not enough cases to say whether the mask listens"
 
 
 def test_too_few_patients_and_unknown_groups_are_said():
@@ -179,7 +180,7 @@ def test_too_few_patients_and_unknown_groups_are_said():
     part = type(cases)(table, cases.source, cases.classes)
     found = survey(pipeline, part, GROUPS, settings=QUICK, progress=False)
     assert found.sites[1].advice.sentence == (
-        "the mask does not listen: nothing to gain here, decodable or not"
+        "not enough cases to say"
     )
     assert "4 are of unknown group" in found.notes[0]
     assert "fewer than two groups have 4 clusters" in found.notes[1]

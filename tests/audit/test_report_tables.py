@@ -60,7 +60,8 @@ def test_misses_and_false_positives_are_counted_apart_with_their_own_shares():
     assert rows["sex = f"] == ("3", "1 (33.3 %)", "0", "0", "0", "1 (100.0 %)")
     assert none_empty(found) == ""
     assert "no mask is empty" in none_empty(small([0.9] * 6, 5, 5))
-    assert none_empty(small([0.9] * 6, np.nan, np.nan)) == ""  # not known is not none
+    unknown = none_empty(small([0.9] * 6, np.nan, np.nan))  # not known is not none
+    assert "is not known here" in unknown
 
 
 def test_small_groups_are_marked_and_unknown_cases_are_counted():
