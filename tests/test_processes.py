@@ -106,8 +106,10 @@ def experiment(tmp_path_factory):
 
 def test_the_command_compares_in_two_processes_prints_once_and_counts_one_look(experiment):
     folder = experiment.parent
-    ours, theirs = (folder / f"{name}.safetensors" for name in ("one", "two"))
+    # Of one name: the report says it.
+    ours, theirs = (folder / f"file-{name}" / "same.safetensors" for name in ("one", "two"))
     for perturber in (ours, theirs):
+        perturber.parent.mkdir()
         perturber.write_bytes((folder / "perturber.safetensors").read_bytes())
     alone = compare_experiment(read_experiment(experiment, ["output=one"]), ours, progress=False)
     options = ["-q", "--perturber", theirs, "--set", "output=two"]
@@ -115,7 +117,7 @@ def test_the_command_compares_in_two_processes_prints_once_and_counts_one_look(e
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     assert done.stdout.count("wrote ") == len(alone.files) == 5
-    for suffix in ("json", "csv", "html"):
+    for suffix in ("json", "csv", "html", "md"):
         one, two = (folder / name / f"comparison.{suffix}" for name in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
     records = [read_artifact(perturber)[0].record for perturber in (ours, theirs)]
