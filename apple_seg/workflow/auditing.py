@@ -94,13 +94,16 @@ def compare_experiment(
             progress=progress,
             processes=processes,
         )
+        # Before the perturber file is touched: where that fails, the comparison is not lost.
+        files = _write(result, experiment, path, processes, sites=False, progress=progress)
         times = int(artifact.record.get("audited", 0)) + 1
         record = {**artifact.record, "audit": result.to_dict(), "audited": times}
         if processes.main:
             save(segmentor, path, spec=experiment.host, cohort=artifact.cohort, record=record)
     finally:
         segmentor.detach()
-    files = _write(result, experiment, path, processes, sites=sites, progress=progress)
+    if sites:
+        files = _write(result, experiment, path, processes, sites=True, progress=progress)
     processes.wait()
     return Written(result, (*files, path), times)
 
