@@ -179,9 +179,7 @@ def test_too_few_patients_and_unknown_groups_are_said():
     table.loc[table.index[:4], "group"] = "unknown"
     part = type(cases)(table, cases.source, cases.classes)
     found = survey(pipeline, part, GROUPS, settings=QUICK, progress=False)
-    assert found.sites[1].advice.sentence == (
-        "not enough cases to say"
-    )
+    assert found.sites[1].advice.sentence == "not enough cases to say"
     assert "4 are of unknown group" in found.notes[0]
     assert "fewer than two groups have 4 clusters" in found.notes[1]
     with pipeline.segmentor.disabled(), pytest.raises(HostError, match="leave disabled"):
