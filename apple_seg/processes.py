@@ -1,5 +1,6 @@
 """The processes that share the work: one, or as many as `accelerate launch` or torchrun started."""
 
+import atexit
 import os
 import warnings
 from collections.abc import Callable
@@ -84,6 +85,7 @@ def launched(device: str) -> Processes:
             "one process"
         ) from missing
     state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+    atexit.register(_leave)
     own = device if device == "cpu" else f"{device}:{state.local_process_index}"
     return Processes(state.process_index, state.num_processes, own)
 
@@ -137,6 +139,14 @@ def _check(device: str) -> None:
             f"{here} processes were started on this machine, which has {cuda.device_count()} GPUs: "
             "start as many as there are GPUs (--num_processes), or set device to 'cpu'"
         )
+
+
+def _leave() -> None:
+    """End what talks to the other processes, whose threads would else abort Python's own end."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _warn_if_alone() -> None:
