@@ -3,15 +3,16 @@
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from apple_seg.audit import AuditSettings, SurveySettings
 from apple_seg.audit.report import ModelCard
 from apple_seg.data import Groups, Manifest
 from apple_seg.errors import ConfigError
 from apple_seg.host import HostSpec
+from apple_seg.names import meant
 from apple_seg.perturb import FitSettings, MethodSpec
 from apple_seg.replay import ReplaySettings
 
@@ -128,7 +129,7 @@ def validated(kind: type[Read], tables: Mapping[str, Any], name: str) -> Read:
     try:
         experiment: Read = TypeAdapter(kind).validate_python(tables)
     except ValidationError as error:
-        lines = [_explain(dict(fault)) for fault in error.errors()]
+        lines = [_explain(dict(fault), kind) for fault in error.errors()]
         count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
         raise ConfigError(f"{count} in {name}:\n" + "\n".join(lines)) from error
     return experiment
@@ -202,9 +203,31 @@ def _expand(text: str) -> Path:
     return Path(expanded).expanduser()
 
 
-def _explain(fault: Mapping[str, Any]) -> str:
+def _explain(fault: Mapping[str, Any], kind: type[Any]) -> str:
     """Say where and what: `host.input.size: Input should be a valid tuple (given: 3)`."""
     where = ".".join(map(str, fault["loc"])) or "file"
     given = "" if fault["type"] == "missing" else f" (given: {fault['input']!r})"
     given = "" if fault["type"] == "value_error" else given
+    if fault["type"] == "unexpected_keyword_argument":
+        *tables, key = fault["loc"]
+        given = meant(key, _keys(kind, tables)) + given
     return f"  {where}: {str(fault['msg']).removeprefix('Value error, ')}{given}"
+
+
+def _keys(kind: Any, tables: Sequence[str | int]) -> list[str]:
+    """Return the keys that a table may have; none where that cannot be told.
+
+    Args:
+        kind: The dataclass of the whole file, or what is annotated as such.
+        tables: The names of the tables that lead to it, and places in lists.
+    """
+    kinds = [kind]
+    while kinds and not is_dataclass(kinds[0]):
+        kinds = [*get_args(kinds[0]), *kinds[1:]]
+    if not kinds:
+        return []
+    if not tables:
+        return [one.name for one in fields(kinds[0])]
+    first, *rest = tables
+    inner = kind if isinstance(first, int) else get_type_hints(kinds[0]).get(first)
+    return _keys(inner, rest)

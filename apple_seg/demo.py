@@ -12,7 +12,7 @@ from apple_seg.config import read_experiment
 from apple_seg.data import Case, Cohort
 from apple_seg.data.synthetic import SPLITS, Dermoscopy, write
 from apple_seg.host import HostSpec, prepare, to_grid
-from apple_seg.perturb import SegmentationObjective
+from apple_seg.perturb import SegmentationLoss
 from apple_seg.workflow import Written, compare_experiment, fit_experiment
 
 _SPLITS = {**SPLITS, "test": (400, 400)}
@@ -100,7 +100,7 @@ def train_host(
         torch.manual_seed(seed)
         host = HostSpec(factory=spec.factory, arguments=spec.arguments).build().train()
     channels = spec.channel_of(list(cohort.classes))
-    objective = SegmentationObjective(activation=spec.output.activation, channels=channels)
+    loss_of = SegmentationLoss(spec.output.activation, channels)
     images, masks = _load(list(cohort), spec)
     optimizer = torch.optim.AdamW(host.parameters(), 3e-3)
     steps = epochs * (len(images) // batch_size)
@@ -109,7 +109,7 @@ def train_host(
     for _ in trange(epochs, desc="training the host", leave=False, disable=None):
         order = draw.permutation(len(images))
         for rows in order[: len(order) // batch_size * batch_size].reshape(-1, batch_size):
-            loss = objective.per_case(host(images[rows]), masks[rows]).mean()
+            loss = loss_of(host(images[rows]), masks[rows]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -182,7 +182,7 @@ def test_no_error_of_the_gate_ends_as_an_answer_would(monkeypatch, capsys, error
 
     monkeypatch.setattr("sys.argv", ["apple-seg", "gate", "report.json"])
     # The room's own name `gate` is the function.
-    monkeypatch.setattr(import_module("apple_seg.audit.gate"), "read_report", fail)
+    monkeypatch.setattr(import_module("apple_seg.audit.report_json"), "read_report", fail)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 3

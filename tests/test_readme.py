@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from apple_seg.config import read_experiment
+from apple_seg.data import fairmedfm_manifest
 from apple_seg.workflow.from_files import read_masks_experiment
 from planted import write_experiment
 
@@ -26,7 +28,7 @@ def test_experiment_of_the_readme_is_valid(tmp_path):
     path.write_text(block("toml", 1))
     experiment = read_experiment(path)
     assert experiment.groups.labels == ("age < 60", "age >= 60")
-    assert experiment.method.sites == "all"
+    assert experiment.method.parts.sites == "all"
 
 
 def test_predictions_of_the_readme_take_the_place_of_the_host(tmp_path):
@@ -35,6 +37,28 @@ def test_predictions_of_the_readme_take_the_place_of_the_host(tmp_path):
     experiment = read_masks_experiment(path)
     assert experiment.predictions.host == tmp_path / "predictions" / "unet"
     assert len(experiment.predictions.perturbed) == 1
+
+
+def test_card_and_survey_of_the_readme_belong_into_the_same_file(tmp_path):
+    path = tmp_path / "experiment.toml"
+    path.write_text(block("toml", 1) + block("toml", 2))
+    experiment = read_experiment(path)
+    assert (experiment.survey.cases, experiment.survey.influence_cases) == (300, 64)
+    assert experiment.card.training_data == "ISIC 2018, task 1."
+    assert experiment.card.details["version"] == "2.1"
+    assert "to be written" not in experiment.card.intended_use
+    path.write_text(block("toml", 1))
+    assert read_experiment(path).card.intended_use == ""
+
+
+def test_the_cohort_of_fairmedfm_in_the_readme_is_what_the_importer_gives(tmp_path):
+    path = tmp_path / "experiment.toml"
+    without = re.sub(r"\[cohort\].*?(?=\[groups\])", "", block("toml", 1), flags=re.DOTALL)
+    path.write_text(without + block("toml", 3))
+    found = read_experiment(path).cohort
+    imported = fairmedfm_manifest(found.root, classes={"lesion": 1})
+    assert replace(found, cluster=None, split=None) == imported
+    assert (found.cluster, found.split) == ("", "")  # TOML has no word for none
 
 
 def test_python_of_the_readme_runs_and_attaches(tmp_path, monkeypatch):

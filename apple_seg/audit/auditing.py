@@ -7,9 +7,10 @@ import pandas as pd
 
 from apple_seg.audit.auditor import audit_runs
 from apple_seg.audit.comparer import compare_runs
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.context import Context
 from apple_seg.audit.pairs import align
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.settings import AuditSettings
 from apple_seg.audit.verdicts import Change, Judgement
 from apple_seg.data import Cohort, Groups

@@ -6,11 +6,12 @@ from itertools import combinations
 import pandas as pd
 
 from apple_seg.audit.auditor import audit_runs
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.context import Context, of_class
 from apple_seg.audit.inference.figures import Disaggregated, estimate_difference
 from apple_seg.audit.inference.intervals import Estimate, with_runs
 from apple_seg.audit.pairs import Paired, mean_cases, pair, paired_cases, unpaired
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.verdicts import Followed, judge_change
 from apple_seg.errors import CaseError
 from apple_seg.measure import POLICIES, apply_policy

@@ -18,6 +18,7 @@ from apple_seg.audit.settings import AuditSettings
 from apple_seg.data import UNKNOWN, Groups
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.measure import METRICS
+from apple_seg.names import meant
 
 MASK_SIZE = "mask size"
 """The covariate that is always adjusted for: the true mask's voxels."""
@@ -64,7 +65,8 @@ class Context:
         named = (*settings.covariates, *(settings.curves or ()))
         if foreign := [name for name in named if name not in ordered]:
             raise ConfigError(
-                f"no column {foreign[0]!r} to adjust for or to draw against; the columns are: "
+                f"no column {foreign[0]!r} to adjust for or to draw against"
+                f"{meant(foreign[0], ordered.columns)}; the columns are: "
                 + ", ".join(map(str, ordered.columns))
             )
         return cls(groups, codes, ordered, settings, tuple(caveats), attributes)

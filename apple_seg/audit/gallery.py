@@ -1,4 +1,7 @@
-"""Pictures of single cases: the worst and the most changed of each group, with contours."""
+"""Pictures of single cases: the worst and the most changed of each group, with contours.
+
+Audits of volumes that are gathered from slices have none: no case there is a volume.
+"""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apple_seg.audit.results import Audit, Comparison, Picture
+from apple_seg.audit.comparison import Comparison
+from apple_seg.audit.results import Audit, Picture
 from apple_seg.data import Case, Cohort
 from apple_seg.measure import METRICS, Predict
 

@@ -11,13 +11,18 @@ import pandas as pd
 
 from apple_seg.audit.cases import UNKNOWN_LABEL, Counts
 from apple_seg.audit.settings import AuditSettings
-from apple_seg.measure import EVERY_POLICY, POLICIES
+from apple_seg.measure import EVERY_POLICY, METRICS, POLICIES
 
 COVERAGE = Path(__file__).with_name("coverage.json")
 """How often intervals held the truth in simulated cohorts; benchmarks/inference writes it."""
 
 ENOUGH, ENOUGH_CLUSTERS = 150, 45
 """Cases and clusters in the smaller group from which the measured coverage is not printed."""
+
+UNITED = frozenset(
+    name for name, metric in METRICS.items() if metric.kind == "distance" or name == "nsd"
+)
+"""Metrics whose numbers hang on a unit of length."""
 
 Range = tuple[float, float]
 
@@ -79,7 +84,7 @@ def notes(
 ) -> tuple[str, ...]:
     """Say what limits an audit: small groups, unknown attributes, unscored cases, units."""
     grouped = {label: one for label, one in counts.items() if label != UNKNOWN_LABEL}
-    found = [*_small(grouped), *_clusters(scores), _unit(scores, settings)]
+    found = [*_small(grouped), *_clusters(scores), *_unit(scores, settings)]
     found.append(
         f"Empty masks: policy {settings.policy!r} ({POLICIES[settings.policy].definition}). "
         + EVERY_POLICY
@@ -145,11 +150,14 @@ def _clusters(scores: pd.DataFrame) -> list[str]:
     ]
 
 
-def _unit(scores: pd.DataFrame, settings: AuditSettings) -> str:
+def _unit(scores: pd.DataFrame, settings: AuditSettings) -> list[str]:
+    """Say what distances are in, where any was measured."""
+    if not any(name in scores for name in UNITED):
+        return []
     words = {"mm": "mm", "px": "pixels, since no spacing is known"}
     units = unit_of(scores)
     named = " and ".join(words.get(unit, unit) for unit in units) or "units that were not recorded"
-    return f"Distances and the NSD's tolerance ({settings.tolerance:g}) are in {named}."
+    return [f"Distances and the NSD's tolerance ({settings.tolerance:g}) are in {named}."]
 
 
 def unit_of(scores: pd.DataFrame) -> list[Any]:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.figures import Disaggregated
 from apple_seg.audit.inference.holm import holm
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.verdicts import Judgement
 from apple_seg.files import plain
 

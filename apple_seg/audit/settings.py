@@ -5,6 +5,7 @@ from math import inf
 
 from apple_seg.errors import ConfigError
 from apple_seg.measure import DEFAULT_METRICS, DEFAULT_TOLERANCE, METRICS, POLICIES
+from apple_seg.names import meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +63,14 @@ class AuditSettings:
     in voxels."""
 
     gallery: int = 3
-    """Pictures of each kind and group in the report; 0 for none."""
+    """Pictures of each kind and group in the report; 0 for none. Volumes that are gathered from
+    slices have none."""
 
     def __post_init__(self) -> None:
         foreign = [name for name in (self.metric, *self.metrics) if name not in METRICS]
         if foreign:
-            raise ConfigError(f"no metric {foreign[0]!r}; known are: {', '.join(METRICS)}")
+            like = meant(foreign[0], METRICS)
+            raise ConfigError(f"no metric {foreign[0]!r}{like}; known are: {', '.join(METRICS)}")
         if not METRICS[self.metric].overlap:
             overlaps = ", ".join(name for name, metric in METRICS.items() if metric.overlap)
             raise ConfigError(f"verdicts are taken on one of {overlaps}, not on {self.metric!r}")
@@ -76,7 +79,8 @@ class AuditSettings:
                 f"thickness {self.thickness!r} is of gathered slices; name gather, too"
             )
         if self.policy not in POLICIES:
-            raise ConfigError(f"no policy {self.policy!r}; known are: {', '.join(POLICIES)}")
+            like = meant(self.policy, POLICIES)
+            raise ConfigError(f"no policy {self.policy!r}{like}; known are: {', '.join(POLICIES)}")
         margins = (self.margin, self.difference_margin)
         if not (0.5 <= self.confidence < 1 and all(0 < one < inf for one in margins)):
             raise ConfigError(

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterable
 
-from rich import box
-from rich.console import Group, JustifyMethod, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from apple_seg.audit.comparison import Comparison
+from apple_seg.audit.printed import shown
 from apple_seg.audit.report.answers import change_answer, difference_answer
 from apple_seg.audit.report.document import Answer
 from apple_seg.audit.report.group_tables import main_table, verdicts_said
 from apple_seg.audit.report.reading import host_of, others_of
-from apple_seg.audit.results import Audit, Comparison
-from apple_seg.audit.tables import Table
+from apple_seg.audit.results import Audit
 
 _COLOURS = {"good": "green", "bad": "red", "mixed": "yellow", "none": "cyan", "unknown": "magenta"}
 
@@ -50,24 +48,3 @@ def _panel(what: str, answer: Answer) -> Panel:
         *(f"\n- {reason}" for reason in answer.reasons),
     )
     return Panel(text, border_style=colour)
-
-
-def shown(table: Table) -> RichTable:
-    """Lay out a table of text."""
-    laid_out = RichTable(
-        title=escape(table.title),
-        title_justify="left",
-        title_style="bold",
-        caption=escape(table.note) or None,
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for place, column in enumerate(table.columns):
-        justify: JustifyMethod = "right" if place and place not in table.prose else "left"
-        laid_out.add_column(escape(column), justify=justify, overflow="fold")
-    for place, row in enumerate(table.rows):
-        if place in table.parts:
-            laid_out.add_row(f"[bold]{escape(table.parts[place])}[/]")
-        laid_out.add_row(*map(escape, row))
-    return laid_out

@@ -160,7 +160,7 @@ def gate(
     apple-seg gate runs/comparison.json --max-difference 0.05 --no-group-worse 0.01
     """
     from apple_seg.audit.gate import gate as decide
-    from apple_seg.audit.gate import read_report
+    from apple_seg.audit.report_json import read_report
 
     found = decide(
         read_report(report), max_difference=max_difference, no_group_worse=no_group_worse

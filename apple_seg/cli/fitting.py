@@ -62,7 +62,8 @@ def sites(
     disturbed by noise.
 
     A perturber can help a group where the attribute can be read and the mask listens. "Decodable,
-    but the mask does not listen" means: nothing to gain here. Answers are by intervals; cases
+    but the mask does not listen" means: nothing to gain here. The most promising site, leakage
+    times influence, stands first. Answers are by intervals; cases
     without masks can be probed, and too few of them get "not enough cases to say".
 
     Writes sites.json to the output folder. How many cases are looked at: --set survey.cases=300

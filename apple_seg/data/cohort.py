@@ -3,10 +3,10 @@
 import gzip
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,19 @@ class Case:
     """The manifest's columns."""
 
 
+class Drawn(NamedTuple):
+    """A mask, eight voxels a byte."""
+
+    bits: NDArray[np.uint8]
+    shape: tuple[int, ...]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The planes (K, *spatial)."""
+        size = int(np.prod(self.shape))
+        return np.unpackbits(self.bits, count=size).astype(bool).reshape(self.shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Cohort:
     """A table of cases whose images are read when asked for, so that memory does not grow."""
@@ -58,6 +71,9 @@ class Cohort:
 
     images: bool = True
     """Whether the images are read; see `without_images`."""
+
+    drawn: Mapping[str, "Drawn"] | None = None
+    """Masks by case that stand for those in files; see `with_masks`."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -76,7 +92,7 @@ class Cohort:
     @property
     def annotated(self) -> bool:
         """Whether every case has a mask."""
-        return bool((self.table[MASK] != "").all())
+        return self.drawn is not None or bool((self.table[MASK] != "").all())
 
     def split(self, name: str) -> Self:
         """Return the cases of one split.
@@ -127,6 +143,11 @@ class Cohort:
         """
         return replace(self, images=False)
 
+    def with_masks(self, masks: Iterable[NDArray[np.bool_]]) -> Self:
+        """Return the same cases with other masks, a case each (K, *spatial), held in memory."""
+        packed = [Drawn(np.packbits(mask), mask.shape) for mask in masks]
+        return replace(self, drawn=dict(zip(self.table[KEY], packed, strict=True)))
+
     @cached_property
     def _rows(self) -> list[dict[str, Any]]:
         """The table's rows: a look into the table itself costs more than reading a small mask."""
@@ -144,7 +165,9 @@ class Cohort:
         if not np.isfinite(image).all():
             raise CaseError(f"{name}: {int((~np.isfinite(image)).sum())} values are not finite")
         mask, spacing = None, volume.spacing
-        if mask_name:
+        if self.drawn is not None:
+            mask = self.drawn[name].mask
+        elif mask_name:
             labels = read_volume(mask_name, self._open(mask_name), labels=True)
             _match(mask_name, labels, volume)
             mask = self._planes(mask_name, labels.array)
@@ -153,6 +176,10 @@ class Cohort:
 
     def _read_without_image(self, row: Mapping[str, Any]) -> Case:
         name, mask_name = str(row[KEY]), str(row[MASK])
+        if self.drawn is not None:
+            mask = self.drawn[name].mask
+            image = np.broadcast_to(np.float32(np.nan), (1, *mask.shape[1:]))
+            return Case(name, str(row[CLUSTER]), image, mask, self._spacing(name), {**row})
         if not mask_name:
             raise CaseError(
                 f"{name}: has no mask, and of a case whose image is not read nothing else is left; "

@@ -10,10 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from apple_seg.data.cohort import KEY
 from apple_seg.errors import GroupError
+from apple_seg.names import meant
 
 UNKNOWN = -1
 """The code of a case whose attribute is not known: in the overall figures, in no group."""
+
+
+UNKNOWN_WORDS = ("", "unknown", "nan", "na", "n/a", "none")
+"""What a column says, in small letters, where nothing is known and nothing else is declared."""
+
+_SHOWN = 5
 
 
 class GroupFault(NamedTuple):
@@ -23,6 +31,7 @@ class GroupFault(NamedTuple):
     """Position in the table, from 0."""
 
     message: str
+    column: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +47,10 @@ class Groups:
     """Column to cuts (ascending numbers) or to values (strings)."""
 
     reference: str
-    """The label that differences are taken from: reference minus group. Declared, never picked."""
+    """The label that differences are taken from: reference minus group. Declared, never picked.
+    Blanks may be left out: `"age<60"` is read as `"age < 60"`."""
 
-    unknown: Sequence[str] = ("", "unknown", "nan", "na", "n/a", "none")
+    unknown: Sequence[str] = UNKNOWN_WORDS
     """What a column says, in any case, where the attribute is not known."""
 
     def __post_init__(self) -> None:
@@ -48,11 +58,7 @@ class Groups:
             raise GroupError("no attribute to group by; declare e.g. by={'age': [60]}")
         for column, declared in self.by.items():
             _check_declaration(column, declared, self.unknown_words)
-        if self.reference not in self.labels:
-            raise GroupError(
-                f"the reference {self.reference!r} is not one of the declared groups: "
-                + ", ".join(map(repr, self.labels))
-            )
+        object.__setattr__(self, "reference", _label(self.reference, self.labels))
 
     @property
     def unknown_words(self) -> frozenset[str]:
@@ -83,15 +89,21 @@ class Groups:
         """
         codes, faults = self.assign(table)
         if faults:
-            listed = "; ".join(f"row {fault.row}: {fault.message}" for fault in faults[:5])
-            raise GroupError(f"{len(faults)} values fit no declared group: {listed}")
+            shown = "; ".join(f"{_name(table, one.row)}: {one.message}" for one in faults[:_SHOWN])
+            more = f"; and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+            count = "1 value fits" if len(faults) == 1 else f"{len(faults):,} values fit"
+            raise GroupError(
+                f"{count} no declared group: {shown}{more}. Correct them, declare them as groups, "
+                "or declare them as unknown"
+            )
         return codes
 
     def assign(self, table: pd.DataFrame) -> tuple[NDArray[np.int64], list[GroupFault]]:
         """Return the codes (N,) and the values that fit no declared group."""
         if missing := [column for column in self.by if column not in table.columns]:
+            named = (f"{column!r}{meant(column, table.columns)}" for column in missing)
             raise GroupError(
-                f"no column {', '.join(map(repr, missing))} to group by; "
+                f"no column {', '.join(named)} to group by; "
                 f"the columns are: {', '.join(map(str, table.columns))}; a table of further ones "
                 "is joined to scores by --attributes FILE --on COLUMN"
             )
@@ -122,8 +134,30 @@ class Groups:
             expected = "not a number"
         lost = np.flatnonzero(known.to_numpy() & (codes == UNKNOWN))
         name = str(values.name)
-        faults = [GroupFault(int(row), f"{name} is {text.iloc[row]!r}, {expected}") for row in lost]
+        said = (f"{name} is {value!r}, {expected}" for value in text.iloc[lost])
+        faults = [GroupFault(int(row), one, name) for row, one in zip(lost, said, strict=True)]
         return np.where(known.to_numpy(), codes, UNKNOWN), faults
+
+
+def _label(given: str, labels: Sequence[str]) -> str:
+    """Return the label that is meant, blanks aside.
+
+    Raises:
+        GroupError: It is none, or could be several.
+    """
+    alike = [one for one in labels if "".join(one.split()) == "".join(given.split())]
+    if given in labels or len(alike) == 1:
+        return given if given in labels else alike[0]
+    what = "could be several" if alike else "is not one"
+    raise GroupError(
+        f"the reference {given!r}{meant(given, labels)} {what} of the declared groups: "
+        + ", ".join(map(repr, labels))
+    )
+
+
+def _name(table: pd.DataFrame, row: int) -> str:
+    """Return what a row goes by: its case, else its place counted from 1."""
+    return f"case {table[KEY].iloc[row]}" if KEY in table else f"row {row + 1} of the table"
 
 
 def _check_declaration(

@@ -2,12 +2,21 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from apple_seg.errors import ManifestError
 
-_SHOWN = 20
+_SHOWN = 5
+"""Faults of one kind: more of them say nothing new."""
+
+
+class Kind(NamedTuple):
+    """What faults that are alike have in common, for where there are many."""
+
+    what: str = "other faults"
+    remedy: str = ""
+    """What to do, in the imperative."""
 
 
 class Fault(NamedTuple):
@@ -17,9 +26,15 @@ class Fault(NamedTuple):
     """Line of the CSV, the header being line 1; 0 where the whole file is meant."""
 
     message: str
+    kind: Kind = Kind()
 
     def __str__(self) -> str:
         return f"row {self.row}: {self.message}" if self.row else self.message
+
+
+RAGGED = Kind(
+    "lines with more or fewer values than the header", "put values that hold commas in quotes"
+)
 
 
 def read_lines(content: bytes, name: str) -> tuple[list[str], dict[int, list[str]]]:
@@ -44,9 +59,25 @@ def read_lines(content: bytes, name: str) -> tuple[list[str], dict[int, list[str
 
 
 def listed(faults: Sequence[Fault], name: str) -> str:
-    """Return an error's text: how many faults, and the first of them in the order of the rows."""
-    lines = [f"  {fault}" for fault in sorted(faults)[:_SHOWN]]
-    if len(faults) > _SHOWN:
-        lines.append(f"  ... and {len(faults) - _SHOWN} more")
+    """Return an error's text: how many faults, and the first of each kind."""
+    lines = told((fault.kind, str(fault)) for fault in sorted(faults))
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    return f"{count} in {name}:\n" + "\n".join(lines)
+    return f"{count} in {name}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def told(faults: Iterable[tuple[Kind, str]]) -> list[str]:
+    """Return a line a fault, in their order; of a flood by kind, and the first few of each kind."""
+    kinds: dict[Kind, list[str]] = {}
+    lines = []
+    for kind, line in faults:
+        kinds.setdefault(kind, []).append(line)
+        lines.append(line)
+    if max(map(len, kinds.values()), default=0) <= _SHOWN:
+        return lines
+    found = []
+    for kind, those in kinds.items():
+        remedy = f"; {kind.remedy}" if kind.remedy else ""
+        more = len(those) - _SHOWN
+        found += [f"{kind.what} ({len(those):,}){remedy}:", *(f"  {one}" for one in those[:_SHOWN])]
+        found += [f"  and {more:,} more"] if more > 0 else []
+    return found

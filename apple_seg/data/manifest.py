@@ -1,5 +1,6 @@
 """A CSV of cases to a checked cohort: every fault is found before work starts, all at once."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,13 +10,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from apple_seg.data.cohort import CLUSTER, KEY, MASK, SPLIT, Cohort
-from apple_seg.data.groups import Groups
-from apple_seg.data.lines import Fault, listed, read_lines
+from apple_seg.data.groups import GroupFault, Groups
+from apple_seg.data.lines import RAGGED, Fault, Kind, listed, read_lines
 from apple_seg.data.sources import Source, open_source, plain_name
 from apple_seg.errors import CaseError, GroupError, ManifestError
+from apple_seg.names import meant
 
 TEST = "test"
 """The split of all cases where none is declared: audits read it, fits do not."""
+
+
+_TWICE = Kind("cases that stand more than once", "keep one line of each")
+_TORN = Kind("clusters in several splits", "move all cases of a patient into one split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +111,7 @@ class Manifest:
             if role not in roles:
                 table[role] = standing_in
         ragged = [
-            Fault(row, f"{len(line)} values for {len(header)} columns")
+            Fault(row, f"{len(line)} values for {len(header)} columns", RAGGED)
             for row, line in lines.items()
             if len(line) != len(header)
         ]
@@ -123,6 +129,22 @@ class Manifest:
             folder = below[0].removesuffix(f"/{name}")
             message += f"; there is {below[0]}: name the root {Path(self.root) / folder}"
         raise ManifestError(message)
+
+
+def check_values(cohort: Cohort, groups: Sequence[Groups], name: str) -> None:
+    """Raise unless every value fits a declared group; open no file.
+
+    Args:
+        cohort: Of a manifest.
+        groups: By several attributes.
+        name: Of the manifest, for the error.
+
+    Raises:
+        ManifestError: Values fit no group; all of them at once, with their rows.
+        GroupError: A column is missing.
+    """
+    table = cohort.table
+    _raise([one for by in groups for one in _foreign_values(table, by.assign(table)[1])], name)
 
 
 def check(cohort: Cohort, groups: Groups, *, splits: Sequence[str], progress: bool = True) -> None:
@@ -150,7 +172,7 @@ def _case_faults(cohort: Cohort, splits: Sequence[str], progress: bool) -> Itera
         )
         for row, text in zip(rows, bar, strict=True):
             if text:
-                yield Fault(int(row) + 2, text)
+                yield Fault(int(row) + 2, text, _kind_of(text))
 
 
 def _case_fault(cohort: Cohort) -> Callable[[int], str]:
@@ -164,11 +186,18 @@ def _case_fault(cohort: Cohort) -> Callable[[int], str]:
     return fault
 
 
+def _kind_of(text: str) -> Kind:
+    """Return what a fault of a case's files is, by its words up to the numbers."""
+    words = re.split(r"[\d\[({]", text.partition(": ")[2] or text)[0].strip(" ,;:")
+    return Kind(f"cases whose files cannot be used: {words}", "mend them, or leave the cases out")
+
+
 def _header_faults(header: Sequence[str], roles: Mapping[str, str]) -> Iterator[Fault]:
     named = ", ".join(header)
     for role, column in roles.items():
         if column not in header:
-            yield Fault(1, f"no column {column!r} for the {role}; the columns are: {named}")
+            like = meant(column, header)
+            yield Fault(1, f"no column {column!r} for the {role}{like}; the columns are: {named}")
     for column in sorted({column for column in header if header.count(column) > 1}):
         yield Fault(1, f"the column {column!r} stands {header.count(column)} times")
     for role in (KEY, CLUSTER, MASK, SPLIT):
@@ -182,24 +211,29 @@ def _header_faults(header: Sequence[str], roles: Mapping[str, str]) -> Iterator[
 def _table_faults(table: pd.DataFrame) -> Iterator[Fault]:
     for role in (KEY, CLUSTER, SPLIT):
         for row in table.index[table[role] == ""]:
-            yield Fault(int(row) + 2, f"no {role}")
+            remedy = "fill the column, or declare none" if role != KEY else "name the image"
+            yield Fault(int(row) + 2, f"no {role}", Kind(f"cases without a {role}", remedy))
     named = table[table[KEY] != ""]
     for key, part in named[named.duplicated(KEY, keep=False)].groupby(KEY):
         rows = [int(row) + 2 for row in part.index]
         listed = ", ".join(map(str, rows))
-        yield Fault(rows[1], f"{key!s} stands on rows {listed}; a case may stand once")
+        yield Fault(rows[1], f"{key!s} stands on rows {listed}; a case may stand once", _TWICE)
     pairs = table[table[CLUSTER] != ""].drop_duplicates([CLUSTER, SPLIT])
     for cluster, part in pairs[pairs.duplicated(CLUSTER, keep=False)].groupby(CLUSTER):
         splits = ", ".join(map(repr, part[SPLIT]))
         row = int(part.index[1]) + 2
-        yield Fault(row, f"{cluster!s} is in splits {splits}; a patient may be in one")
+        yield Fault(row, f"{cluster!s} is in splits {splits}; a patient may be in one", _TORN)
 
 
 def _missing_files(table: pd.DataFrame, source: Source) -> Iterator[Fault]:
     for role, kind in ((KEY, "image"), (MASK, "mask")):
+        lost = Kind(
+            f"{kind}s that are not there",
+            "paths are relative to the root of the cohort: mend them, or the root",
+        )
         for row, name in table.loc[table[role] != "", role].items():
             if not source.holds(str(name)):
-                yield Fault(int(str(row)) + 2, f"{kind} {name} is not there")
+                yield Fault(int(str(row)) + 2, f"{kind} {name} is not there", lost)
 
 
 def _group_faults(cohort: Cohort, groups: Groups, splits: Sequence[str]) -> Iterator[Fault]:
@@ -209,9 +243,7 @@ def _group_faults(cohort: Cohort, groups: Groups, splits: Sequence[str]) -> Iter
     except GroupError as error:
         yield Fault(1, str(error))
         return
-    for fault in lost:
-        row = int(table.index[fault.row]) + 2
-        yield Fault(row, f"{fault.message} and not declared unknown")
+    yield from _foreign_values(table, lost)
     for split in splits:
         inside = (table[SPLIT] == split).to_numpy()
         if not inside.any():
@@ -221,6 +253,17 @@ def _group_faults(cohort: Cohort, groups: Groups, splits: Sequence[str]) -> Iter
         for code, label in enumerate(groups.labels):
             if not (codes[inside] == code).any():
                 yield Fault(0, f"no case of group {label!r} in split {split!r}")
+
+
+def _foreign_values(table: pd.DataFrame, lost: Sequence[GroupFault]) -> Iterator[Fault]:
+    for fault in lost:
+        row = int(table.index[fault.row]) + 2
+        message = f"{fault.message} and not declared unknown (case {table[KEY].iloc[fault.row]})"
+        kind = Kind(
+            f"values of {fault.column} that fit no declared group",
+            "correct them, declare them as a group, or declare them unknown (groups.unknown)",
+        )
+        yield Fault(row, message, kind)
 
 
 def _raise(faults: Sequence[Fault], name: str) -> None:

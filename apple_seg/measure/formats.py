@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apple_seg.data.lines import Fault, read_lines
+from apple_seg.data.lines import RAGGED, Fault, Kind, read_lines
 from apple_seg.errors import CaseError, ManifestError
 from apple_seg.measure.metrics import METRICS
+from apple_seg.names import meant
 
 ONE_CLASS = "all"
 """The class of scores that are not told apart by class."""
@@ -96,7 +97,7 @@ def read_text(content: bytes, name: str) -> TextTable:
         raise CaseError(f"{name}: {what}")
     whole = {row: line for row, line in lines.items() if len(line) == len(header)}
     ragged = [
-        Fault(row, f"{len(line)} values for {len(header)} columns")
+        Fault(row, f"{len(line)} values for {len(header)} columns", RAGGED)
         for row, line in lines.items()
         if row not in whole
     ]
@@ -198,6 +199,9 @@ def _numbers(table: TextTable, columns: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(made, index=table.frame.index)
 
 
+_MEND = "correct them, or leave the cell empty where there is no score"
+
+
 def _column(table: TextTable, column: str, name: str) -> NDArray[np.float64]:
     values = np.full(len(table.frame), math.nan)
     for place, text in enumerate(table.frame[column].tolist()):
@@ -210,7 +214,8 @@ def _column(table: TextTable, column: str, name: str) -> NDArray[np.float64]:
             wrong = "no number"
         if wrong:
             row = int(table.frame.index[place])
-            table.faults.append(Fault(row, f"{column} is {text}, {wrong}"))
+            kind = Kind(f"values of {column}: {wrong}", _MEND)
+            table.faults.append(Fault(row, f"{column} is {text}, {wrong}", kind))
     return values
 
 
@@ -230,9 +235,10 @@ def _name_cases(table: TextTable, case: str | None, name: str) -> tuple[TextTabl
     """Return the table with a column `case` in place of the one that names the cases."""
     found = [case] if case is not None else table.named(CASE_NAMES)
     if len(found) > 1 or not {*found} <= {*table.frame.columns}:
+        like = "" if case is None else meant(case, table.frame.columns)
         raise CaseError(
             f"{name}: which column names the cases? {', '.join(map(repr, found))} "
-            f"{'could all' if len(found) > 1 else 'is not there'}; name it with case=. "
+            f"{'could all' if len(found) > 1 else f'is not there{like}'}; name it with case=. "
             + table.columns
         )
     if found and found[0] != "case" and "case" in table.frame:

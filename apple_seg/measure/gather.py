@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from apple_seg.data.cohort import CLUSTER, KEY, MASK, SPLIT
 from apple_seg.errors import CaseError
+from apple_seg.names import meant
 
 
 class Subject(NamedTuple):
@@ -60,7 +61,10 @@ def gathered_table(
     names = _volumes(table, column)
     required = dict.fromkeys((CLUSTER, SPLIT, *attributes))
     if missing := [name for name in required if name not in table]:
-        raise CaseError(f"no column {missing[0]!r}; the columns are: {_listed(table.columns)}")
+        raise CaseError(
+            f"no column {missing[0]!r}{meant(missing[0], table.columns)}; the columns are: "
+            + _listed(table.columns)
+        )
     varies = table.groupby(names.to_numpy(), sort=False).nunique(dropna=False) > 1
     for name in required:
         if len(torn := varies.index[varies[name]]):
@@ -140,7 +144,8 @@ def _volumes(table: pd.DataFrame, column: str) -> pd.Series:
     """Return the volume that each row is of."""
     if column not in table:
         raise CaseError(
-            f"no column {column!r} to gather slices by; the columns are: {_listed(table.columns)}"
+            f"no column {column!r} to gather slices by{meant(column, table.columns)}; the columns "
+            f"are: {_listed(table.columns)}"
         )
     names = table[column].astype("string").fillna("").str.strip()
     if len(bare := table.loc[names == "", KEY]):

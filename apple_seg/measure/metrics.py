@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from apple_seg.measure.box import box_around
+
 Mask = NDArray[np.bool_]
 
 Kind = Literal["overlap", "distance", "signed"]
@@ -71,13 +73,7 @@ def crop(predicted: Mask, truth: Mask) -> tuple[Mask, Mask]:
     All metrics here are the same on the cut masks: what lies outside the box is background, as
     what lies outside an image is.
     """
-    either = predicted | truth
-    box: tuple[slice, ...] = ()
-    for axis in range(either.ndim):
-        others = tuple(other for other in range(either.ndim) if other != axis)
-        filled = np.flatnonzero(either.any(axis=others))
-        box = (*box, slice(int(filled[0]), int(filled[-1]) + 1))
-        either = either[(slice(None),) * axis + (box[axis],)]
+    box = box_around(predicted | truth)
     return predicted[box], truth[box]
 
 

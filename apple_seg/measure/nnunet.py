@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from apple_seg.data.lines import Fault
+from apple_seg.data.lines import Fault, Kind
 from apple_seg.errors import CaseError
 from apple_seg.measure.formats import SIZES, RawScores, wrong_number
 
@@ -28,7 +28,7 @@ def read_nnunet(content: bytes, name: str) -> RawScores:
     """
     rows: list[dict[str, Any]] = []
     faults = [
-        Fault(0, f"entry {place}: {wrong}")
+        Fault(0, f"entry {place}: {wrong}", Kind(f"entries: {wrong.partition(' is ')[0]}"))
         for place, entry in enumerate(_entries(content, name), 1)
         for wrong in _read_entry(entry, place, rows)
     ]
@@ -38,7 +38,8 @@ def read_nnunet(content: bytes, name: str) -> RawScores:
     counts = scores.groupby(level=0).size()
     for place in counts.index[counts < len(labels)]:
         lacking = [label for label in labels if label not in set(scores.loc[[place], "class"])]
-        faults.append(Fault(0, f"entry {place}: no label {', '.join(lacking)}"))
+        kind = Kind("entries without some label", "let nnU-Net evaluate all cases with all labels")
+        faults.append(Fault(0, f"entry {place}: no label {', '.join(lacking)}", kind))
     return RawScores(scores, scores[["case"]].drop_duplicates(), faults, places="entry")
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from apple_seg.measure.box import box_around
+
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -53,7 +55,8 @@ def _of_class(mask: Mask) -> Floats:
         neutral[0] = 1
         neutral[1 + 2 : 3 + dimensions] = 0.5
         return neutral
-    part, start = _cut(mask)
+    box = box_around(mask)
+    part, start = mask[box], np.array([side.start for side in box])
     cells = np.argwhere(part)
     size, stop = len(cells), start + part.shape
     axes = _half_axes(cells) / sides.prod() ** (1 / dimensions)
@@ -71,17 +74,6 @@ def _of_class(mask: Mask) -> Floats:
         [float((start == 0).any() or (stop == sides).any())],
     ]
     return np.concatenate([np.asarray(one, dtype=np.float64) for one in numbers])
-
-
-def _cut(mask: Mask) -> tuple[Mask, NDArray[np.int64]]:
-    """Cut a mask to its bounding box; what lies outside counts as background."""
-    start, box = [], []
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        start.append(int(filled[0]))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return mask[tuple(box)], np.array(start)
 
 
 def _half_axes(cells: NDArray[np.int64]) -> Floats:

@@ -1,22 +1,20 @@
 """Predicted masks that lie in files, so that an audit needs no segmentor."""
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apple_seg.data import Case, Cohort
 from apple_seg.data.cohort import KEY, MASK
-from apple_seg.data.readers import SUFFIXES, Volume, read_volume
-from apple_seg.data.sources import FolderSource, Source, ZipSource, open_source, plain_name
+from apple_seg.data.readers import Volume, read_volume
+from apple_seg.data.sources import Source, open_source
 from apple_seg.errors import CaseError
-
-_SHOWN = 20
+from apple_seg.measure.prediction_files import PredictionFiles
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,32 +49,18 @@ class StoredMasks:
         """
         return [self._read(case) for case in cases]
 
-    def check(self, cohort: Cohort) -> None:
+    def check(self, cohort: Cohort, whole: Cohort | None = None) -> None:
         """Find the file of every case, and open none.
+
+        Args:
+            cohort: The cases that are to be scored.
+            whole: All cases of the manifest: the file of one of the others is nobody else's.
 
         Raises:
             CaseError: Files are missing, cannot be told, or are found for two cases; all of them at
                 once.
         """
-        faults: dict[int, str] = {}
-        finders: dict[str, dict[int, _Found]] = {}
-        for place, row in enumerate(cohort.table.to_dict("records")):
-            try:
-                found = self._find(row)
-                finders.setdefault(found.name, {})[place] = found
-                self._refuse_own(row, found.name)
-            except CaseError as error:
-                faults[place] = str(error)
-        for those in finders.values():
-            faults = _shared(those) | faults
-        if faults:
-            told = [faults[place] for place in sorted(faults)]
-            more = [f"... and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
-            listed = "\n  ".join([*told[:_SHOWN], *more])
-            raise CaseError(
-                f"{len(told)} of {len(cohort)} cases have no predicted mask of their own in "
-                f"{self._roots[0]}:\n  {listed}"
-            )
+        self._files.check(cohort, whole)
 
     def file_of(self, row: Mapping[str, Any]) -> str:
         """Return the name of a case's predicted mask, given its row of the cohort's table.
@@ -85,67 +69,11 @@ class StoredMasks:
             CaseError: There is none, there are several, or it is the case's true mask or image.
                 Whether another case has it too only `check` can see.
         """
-        found = self._find(row)
-        self._refuse_own(row, found.name)
-        return found.name
-
-    def _find(self, row: Mapping[Any, Any]) -> "_Found":
-        key, column = str(row[KEY]), self.column
-        if column is None:
-            return self._alike(key, _own(row))
-        return _Found(key, self._named(key, row, column), exact=False)
-
-    def _refuse_own(self, row: Mapping[Any, Any], found: str) -> None:
-        source, truth = self._roots
-        if posixpath.join(source, found) in {posixpath.join(truth, name) for name in _own(row)}:
-            raise CaseError(
-                f"{row[KEY]}: {found} is the case's own file and no prediction; name the folder "
-                "that holds the predictions only, or the manifest's column that names them"
-            )
-
-    def _named(self, key: str, row: Mapping[Any, Any], column: str) -> str:
-        if column not in row:
-            listed = ", ".join(map(str, row))
-            raise CaseError(f"{key}: no column {column!r}; the columns are: {listed}")
-        name = plain_name(row[column]) if isinstance(row[column], str) else ""
-        if not name or not self.source.holds(name):
-            said = repr(name) if name else "nothing"
-            raise CaseError(f"{key}: the column {column!r} names {said}, which is no file there")
-        return name
-
-    def _alike(self, key: str, own: Sequence[str]) -> "_Found":
-        for name in own:
-            if _stem(name) and self.source.holds(name):
-                return _Found(key, name, exact=True)
-        stems = dict.fromkeys(stem for stem in map(_stem, own) if stem)
-        found = [name for stem in stems for name in self._by_stem.get(stem, ())]
-        if len(found) > 1:
-            raise CaseError(
-                f"{key}: {len(found)} files could be its predicted mask: "
-                f"{', '.join(found[:5])}; name the folder of one of them, or the manifest's column "
-                "that says which"
-            )
-        if not found:
-            named = " or ".join(stems)
-            raise CaseError(
-                f"{key}: looked for {', '.join(own)}, and in all folders for {named} with any of "
-                f"{', '.join(SUFFIXES)}"
-            )
-        return _Found(key, found[0], exact=False)
+        return self._files.file_of(row)
 
     @cached_property
-    def _roots(self) -> tuple[str, str]:
-        """Where the two sources lie, the same however one was opened."""
-        return _place(self.source), _place(self.truth)
-
-    @cached_property
-    def _by_stem(self) -> Mapping[str, list[str]]:
-        """The files that can be read, by name without folder and suffix."""
-        found: dict[str, list[str]] = {}
-        for name in sorted(self.source.names()):
-            if stem := _stem(name):
-                found.setdefault(stem, []).append(name)
-        return found
+    def _files(self) -> PredictionFiles:
+        return PredictionFiles(source=self.source, truth=self.truth, column=self.column)
 
     def _read(self, case: Case) -> NDArray[np.bool_]:
         row = {MASK: "", **case.row, KEY: case.key}
@@ -167,13 +95,21 @@ class StoredMasks:
         return _planes(name, volume.array, self.classes)
 
 
-def stored_masks(root: Path | str, cohort: Cohort, *, column: str | None = None) -> StoredMasks:
+def stored_masks(
+    root: Path | str,
+    cohort: Cohort,
+    *,
+    column: str | None = None,
+    whole: Cohort | None = None,
+) -> StoredMasks:
     """Open a folder or zip of predicted masks, and find the file of every case of a cohort.
 
     Args:
         root: Folder, zip, or folder inside a zip.
         cohort: The cases that are to be scored.
         column: See `StoredMasks`.
+        whole: All cases of the manifest, where the cohort is one of its splits: a file that is of
+            another split's case is then taken for nobody else's.
 
     Raises:
         CaseError: `root` cannot be opened, or see `StoredMasks.check`.
@@ -182,42 +118,8 @@ def stored_masks(root: Path | str, cohort: Cohort, *, column: str | None = None)
     masks = StoredMasks(
         source=source, truth=cohort.source, classes=dict(cohort.classes), column=column
     )
-    masks.check(cohort)
+    masks.check(cohort, whole)
     return masks
-
-
-class _Found(NamedTuple):
-    """The file of a case."""
-
-    key: str
-    name: str
-    exact: bool
-    """Whether it has the path of the true mask or the image, and not their name alone."""
-
-
-def _own(row: Mapping[Any, Any]) -> list[str]:
-    """Return the paths of a case's true mask, where it has one, and its image."""
-    return [name for name in (str(row[MASK]), str(row[KEY])) if name]
-
-
-def _shared(finders: Mapping[int, _Found]) -> dict[int, str]:
-    """Say what is wrong where several cases found one file, by their places in the cohort.
-
-    It is the file of the one case that has its path; where none or several have it, of none.
-    """
-    if len(finders) < 2:
-        return {}
-    owners = [place for place, found in finders.items() if found.exact]
-    faults = {}
-    for place, (key, name, _) in finders.items():
-        if owners != [place]:
-            other = next(one for one in (*owners, *finders) if one != place)
-            faults[place] = (
-                f"{key}: {name} is found for {finders[other].key} too, and no prediction is two "
-                "cases'; store one for each by the path of its true mask or image, or name each in "
-                "a column of the manifest"
-            )
-    return faults
 
 
 def _planes(name: str, labels: NDArray[Any], classes: Mapping[str, int]) -> NDArray[np.bool_]:
@@ -257,19 +159,5 @@ def _volume(source: Source, name: str) -> Volume:
     return read_volume(name, content, labels=True)
 
 
-def _place(source: Source) -> str:
-    if isinstance(source, FolderSource | ZipSource):
-        folder = source.folder if isinstance(source, ZipSource) else ""
-        return (source.root.resolve() / folder).as_posix()
-    return f"{type(source).__name__} {id(source)}"
-
-
 def _is_nifti(name: str) -> bool:
     return name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _stem(name: str) -> str:
-    """Return a file's name without folder and suffix; "" of what cannot be read."""
-    base = posixpath.basename(name)
-    ends = [suffix for suffix in SUFFIXES if base.lower().endswith(suffix)]
-    return base[: -max(map(len, ends))] if ends else ""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from apple_seg.data.lines import Fault, listed
+from apple_seg.data.lines import Fault, Kind, listed
 from apple_seg.errors import CaseError
 from apple_seg.measure.formats import (
     CASE_NAMES,
@@ -20,8 +20,10 @@ from apple_seg.measure.formats import (
     read_text,
 )
 from apple_seg.measure.nnunet import read_nnunet, stem
+from apple_seg.names import meant
 
 _CLUSTERS = ("cluster", "patient_id")
+_OTHER = Kind()
 _LEADING = ("case", "cluster", "class", *SIZES, "unit")
 
 
@@ -109,7 +111,8 @@ def read_scores(
     clusters = _clusters(joined.table, cluster)
     faults = [*raw.faults, *_case_faults(raw), *joined.missing]
     if not joined.missing:
-        faults += [_fault(raw, row, "no cluster") for row in clusters.index[clusters == ""]]
+        bare = Kind("cases without a cluster", "say of each which patient it is of")
+        faults += [_fault(raw, row, "no cluster", bare) for row in clusters.index[clusters == ""]]
     both = ((name, faults), (str(attributes), joined.faults))
     if told := [listed(wrong, where) for where, wrong in both if wrong]:
         raise CaseError("\n".join(told))
@@ -166,9 +169,10 @@ def _join(raw: RawScores, path: Path | str, on: str | None, *, stems: bool) -> _
     other = read_text(_content(path), name)
     found = [on] if on is not None else other.named(CASE_NAMES)
     if len(found) != 1 or found[0] not in other.frame:
+        like = meant(on, other.frame.columns) if on is not None else ""
         raise CaseError(
             f"{name}: which column names the case? Of {', '.join(found) or 'the usual names'} "
-            f"{'several are' if len(found) > 1 else 'none is'} there; name it with on=; "
+            f"{'several are' if len(found) > 1 else 'none is'} there{like}; name it with on=; "
             f"{other.columns}"
         )
     rest = other.frame.drop(columns=found)
@@ -184,8 +188,12 @@ def _join(raw: RawScores, path: Path | str, on: str | None, *, stems: bool) -> _
         faults.append(Fault(int(part.index[1]), f"{key!s} stands on rows {rows}; once is expected"))
     rest = rest.set_axis(keys).loc[lambda frame: ~frame.index.duplicated()]
     cases = raw.said["case"]
+    lost = Kind(
+        f"cases without a row in {name}",
+        "add the rows, or name the column that holds the cases' names (--on)",
+    )
     missing = [
-        _fault(raw, row, f"{case} has no row in {name}")
+        _fault(raw, row, f"{case} has no row in {name}", lost)
         for row, case in cases[~cases.isin(rest.index)].items()
     ]
     unused = int((~rest.index.isin(cases)).sum())
@@ -197,7 +205,8 @@ def _clusters(table: pd.DataFrame, column: str | None) -> pd.Series:
     """Return each case's cluster."""
     if column is not None and column not in table:
         raise CaseError(
-            f"no column {column!r} for the cluster; the columns are: {', '.join(table.columns)}"
+            f"no column {column!r} for the cluster{meant(column, table.columns)}; the columns are: "
+            + ", ".join(table.columns)
         )
     found = [name for name in (column, *_CLUSTERS) if name is not None and name in table]
     return table[found[0] if found else "case"].fillna("")
@@ -216,11 +225,11 @@ def _case_faults(raw: RawScores) -> Iterator[Fault]:
         yield _fault(raw, part.index[1], f"{case}, class {name}: stands in {places}; once is right")
 
 
-def _fault(raw: RawScores, place: Any, message: str) -> Fault:
+def _fault(raw: RawScores, place: Any, message: str, kind: Kind = _OTHER) -> Fault:
     """Say where in the scores' file something is wrong."""
     if raw.places == "row":
-        return Fault(int(place), message)
-    return Fault(0, f"{raw.places} {place}: {message}")
+        return Fault(int(place), message, kind)
+    return Fault(0, f"{raw.places} {place}: {message}", kind)
 
 
 def _unsized(scores: pd.DataFrame) -> tuple[str, ...]:

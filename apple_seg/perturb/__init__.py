@@ -1,15 +1,16 @@
-"""What is trained: perturbers, the adversary, objectives, methods and the trainer."""
+"""What is trained: perturbers, objectives, methods and the trainer."""
 
 from typing import TYPE_CHECKING
 
 from apple_seg._lazy import lazy_exports
-from apple_seg.perturb.discriminator import Discriminator, pool
 from apple_seg.perturb.methods import METHODS, MethodSpec
 from apple_seg.perturb.objectives import (
-    AdversarialObjective,
+    Adversary,
+    Discriminator,
     Objective,
     Outcome,
-    SegmentationObjective,
+    SegmentationLoss,
+    pool,
 )
 from apple_seg.perturb.perturbers import (
     PERTURBERS,
@@ -28,7 +29,7 @@ __all__ = [
     "METHODS",
     "PERTURBERS",
     "RULES",
-    "AdversarialObjective",
+    "Adversary",
     "Candidate",
     "Discriminator",
     "FitResult",
@@ -38,7 +39,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "ResidualPerturber",
-    "SegmentationObjective",
+    "SegmentationLoss",
     "build_perturber",
     "describe_perturber",
     "fit",

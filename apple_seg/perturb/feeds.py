@@ -53,9 +53,27 @@ class TrainBatch(NamedTuple):
     """(N, K, *grid)"""
 
     groups: Tensor
-    """(N,) codes, -1 where unknown."""
+    """(N, attributes) codes, -1 where unknown."""
+
+    numbers: Tensor
+    """(N, numbers), standardised; NaN where unknown."""
 
     records: Records
+
+
+class Known(NamedTuple):
+    """What is known of the train cases."""
+
+    codes: NDArray[np.int64]
+    """(N, attributes) groups, -1 where unknown."""
+
+    numbers: NDArray[np.float32]
+    """(N, numbers), standardised; NaN where unknown."""
+
+    def of(self, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
+        """Return groups and numbers of the cases drawn."""
+        places = [draw.place for draw in draws]
+        return torch.from_numpy(self.codes[places]), torch.from_numpy(self.numbers[places])
 
 
 class Feed(Protocol):
@@ -82,8 +100,7 @@ class ImageFeed:
     pipeline: Pipeline
     train: Cohort
     validation: Cohort
-    codes: NDArray[np.int64]
-    """(N,) of the train cases."""
+    known: Known
 
     views: tuple[str, ...]
     prompts: int
@@ -94,8 +111,7 @@ class ImageFeed:
         drawn = list(self.pool.map(self._read, draws))
         inputs = stacked([one for one, _ in drawn])
         masks = torch.stack([mask for _, mask in drawn])
-        groups = torch.from_numpy(self.codes[[draw.place for draw in draws]])
-        return TrainBatch(inputs, masks, groups, {})
+        return TrainBatch(inputs, masks, *self.known.of(draws), {})
 
     def segment(self, batch: TrainBatch) -> Segmentation:
         """Run the host."""
@@ -125,7 +141,7 @@ class RecordFeed:
     validation: Cohort
     """Without images."""
 
-    codes: NDArray[np.int64]
+    known: Known
     places: Mapping[str, int]
     """Case to its record in the validation store."""
 
@@ -134,11 +150,11 @@ class RecordFeed:
     when the next is asked for."""
 
     @classmethod
-    def of(cls, opened: Opened, validation: Cohort, codes: NDArray[np.int64]) -> "RecordFeed":
+    def of(cls, opened: Opened, validation: Cohort, known: Known) -> "RecordFeed":
         """Feed from what was recorded."""
         pipeline = opened.plans["train"].pipeline
         places = {key: place for place, key in enumerate(validation.table["case"])}
-        return cls(opened, pipeline, validation.without_images(), codes, places)
+        return cls(opened, pipeline, validation.without_images(), known, places)
 
     @property
     def _train(self) -> tuple[Plan, Store]:
@@ -163,9 +179,8 @@ class RecordFeed:
         masks = masks_of(records.pop(MASKS), (len(self.pipeline.classes), *grid))
         insides = [tuple(map(int, inside)) for inside in records.pop(INSIDE)]
         frames = tuple(Frame(inside, inside) for inside in insides)
-        groups = torch.from_numpy(self.codes[[draw.place for draw in draws]])
         images = self.opened.replay.blank(len(draws))
-        return TrainBatch(Inputs(images, prompts, frames), masks, groups, records)
+        return TrainBatch(Inputs(images, prompts, frames), masks, *self.known.of(draws), records)
 
     def segment(self, batch: TrainBatch) -> Segmentation:
         """Play the records back."""
@@ -224,16 +239,17 @@ def open_feed(
         progress=task.progress,
         say=say,
     )
-    codes = task.groups.codes(task.train.table)
+    table, attributes = task.train.table, task.attributes
+    known = Known(attributes.codes(table), attributes.standardised(table))
     with open_replay(order) as opened, ThreadPoolExecutor(os.cpu_count()) as pool:
         note = opened.note if isinstance(opened, Opened) else opened
         say(f"replay is {'on' if note.used else 'off'}: {note.why}")
         if isinstance(opened, Opened):
-            yield RecordFeed.of(opened, task.validation, codes), note
+            yield RecordFeed.of(opened, task.validation, known), note
         else:
             settings = task.settings
             views, prompts = settings.views, settings.prompts
             yield (
-                ImageFeed(task.pipeline, task.train, task.validation, codes, views, prompts, pool),
+                ImageFeed(task.pipeline, task.train, task.validation, known, views, prompts, pool),
                 note,
             )

@@ -1,121 +1,111 @@
-"""The named recipes: which objective, on which perturbers, at which sites."""
+"""The named recipes: at which sites, with which perturbers, trained to do what."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
-
-from torch import nn
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 from apple_seg.errors import ConfigError
-from apple_seg.host import HostSpec, LatentShape, Site
-from apple_seg.perturb.discriminator import Discriminator
-from apple_seg.perturb.objectives import (
-    AdversarialObjective,
-    Objective,
-    SegmentationObjective,
-    SumOfObjectives,
-)
-from apple_seg.perturb.perturbers import PERTURBERS, build_perturber
+from apple_seg.host import Site
+from apple_seg.perturb.objectives import LOSSES, TERMS, WEIGHTINGS, Target
+from apple_seg.perturb.parts import Part, check_part
+from apple_seg.perturb.perturbers import PERTURBERS
 
-_STRICT = {"extra": "forbid"}  # for pydantic, where the experiment file is read
+Sites = str | tuple[Site, ...]
+"""`"bottleneck"`, `"skips"`, `"all"`, or sites by path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a method is made of."""
+
+    sites: Sites = "all"
+    perturber: Part = "lean"
+    loss: Part = "dice-ce"
+    weighting: Part = "equal"
+    terms: Mapping[str, float | Mapping[str, Any]] = field(default_factory=dict)
+
+
+METHODS: Mapping[str, Parts] = {
+    # Xu et al., arXiv 2403.05114: segmentation loss + weight * fairness loss; no weight published.
+    "apple": Parts(sites="bottleneck", perturber="residual", terms={"adversary": 0.1}),
+    # Its control, and everybody's: mere fine-tuning of perturbers. What does the rest add to it?
+    "segmentation-only": Parts(),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSpec:
-    """The `[method]` table."""
+    """The `[method]` table: a recipe by name, and what is to be other than the recipe has it.
 
-    __pydantic_config__ = _STRICT
+    A part is a name, or a table with a name and its options: `perturber = "lean"`, or
+    `perturber = { name = "lean", rank = 16 }`.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # where the experiment file is read
 
     name: str = "apple"
-    """"apple", or its control "segmentation-only": same perturbers, no fairness term."""
+    """One of `METHODS`."""
 
-    sites: str | tuple[Site, ...] = "bottleneck"
+    sites: Sites | None = None
     """"bottleneck", "skips", "all", or sites by path."""
 
-    perturber: str = "residual"
-    """A name in `PERTURBERS`."""
+    perturber: Part | None = None
+    """One of `PERTURBERS`."""
 
-    fairness_weight: float = 0.1
-    """Weight of the adversarial term beside the segmentation loss (not published)."""
+    loss: Part | None = None
+    """One of `LOSSES`: of each case, beside soft Dice."""
 
-    entropy_weight: float = 0.1
-    """Weight of the entropy inside the adversarial term (not published; FAAP's code has 0.25)."""
+    weighting: Part | None = None
+    """One of `WEIGHTINGS`: which cases and groups count how much."""
 
-    discriminator_learning_rate: float = 1e-3
+    terms: Mapping[str, float | Mapping[str, Any]] = field(default_factory=dict)
+    """Further terms, each of `TERMS`, with its weight (0 takes the recipe's away), or a table with
+    `weight` and options: `terms = { adversary = { weight = 0.1, entropy = 0.2 } }`."""
+
+    target: Target = "masks"
+    """"masks", or "host" where no true masks are had: perturbed masks are then to be as the host's
+    own, and only further terms change anything."""
+
+    numbers: tuple[str, ...] = ()
+    """Columns that terms take as numbers (age in years), where they know how."""
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
             raise ConfigError(f"no method called {self.name!r}; known are: {', '.join(METHODS)}")
-        if self.perturber not in PERTURBERS:
-            known = ", ".join(PERTURBERS)
-            raise ConfigError(f"no perturber called {self.perturber!r}; known are: {known}")
-        rates = (self.fairness_weight, self.entropy_weight, self.discriminator_learning_rate)
-        if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
-            raise ConfigError(f"weights and rates are finite and not negative, got {rates}")
+        parts = self.parts
+        check_part("perturber", parts.perturber, PERTURBERS)
+        check_part("loss", parts.loss, LOSSES)
+        check_part("weighting", parts.weighting, WEIGHTINGS)
+        for name, term in parts.terms.items():
+            weight, options = weighed(term)
+            check_part("term", {"name": name, **options}, TERMS)
+            if not (isinstance(weight, int | float) and math.isfinite(weight) and weight >= 0):
+                raise ConfigError(f"the weight of {name} is finite and not negative, got {weight}")
 
     def __str__(self) -> str:
-        sites = self.sites if isinstance(self.sites, str) else "+".join(map(str, self.sites))
-        return f"{self.name} @ {sites}"
+        sites = self.parts.sites
+        named = sites if isinstance(sites, str) else "+".join(map(str, sites))
+        return f"{self.name} @ {named}"
+
+    @cached_property
+    def parts(self) -> Parts:
+        """What the method is made of, with what is said here in place of the recipe's."""
+        recipe = METHODS[self.name]
+        said = {
+            name: value
+            for name in ("sites", "perturber", "loss", "weighting")
+            if (value := getattr(self, name)) is not None
+        }
+        terms = {**recipe.terms, **self.terms}
+        kept = {name: term for name, term in terms.items() if weighed(term)[0] != 0}
+        return replace(recipe, **said, terms=kept)
 
 
-class Recipe(NamedTuple):
-    """What a trainer needs of a method."""
-
-    perturbers: list[nn.Module]
-    """A site each; new ones are the identity."""
-
-    objective: Objective
-
-    needs_groups: bool
-    """Whether it trains nothing where all cases are of one group."""
-
-
-class Problem(NamedTuple):
-    """What a method is built for."""
-
-    shapes: Sequence[LatentShape]
-    num_groups: int
-    host: HostSpec
-    classes: Sequence[str]
-
-
-def build_recipe(method: MethodSpec, problem: Problem) -> Recipe:
-    """Make new perturbers and the objective that trains them."""
-    perturbers = [
-        build_perturber(
-            {"name": method.perturber, "channels": shape.channels, "cells": shape.cells}
-        )
-        for shape in problem.shapes
-    ]
-    objectives = METHODS[method.name](method, problem)
-    return Recipe(perturbers, SumOfObjectives(objectives), len(objectives) > 1)
-
-
-def _segmentation_only(_method: MethodSpec, problem: Problem) -> list[Objective]:
-    """Mere fine-tuning of the perturbers: what does the fairness term add to it?"""
-    output = problem.host.output
-    objective = SegmentationObjective(
-        activation=output.activation,
-        channels=problem.host.channel_of(problem.classes),
-        background=output.background,
-    )
-    return [objective]
-
-
-def _apple(method: MethodSpec, problem: Problem) -> list[Objective]:
-    """Xu et al., arXiv 2403.05114: segmentation loss + weight * fairness loss."""
-    channels = [shape.channels for shape in problem.shapes]
-    adversary = AdversarialObjective(
-        Discriminator(channels, problem.num_groups),
-        weight=method.fairness_weight,
-        entropy_weight=method.entropy_weight,
-        learning_rate=method.discriminator_learning_rate,
-    )
-    return [*_segmentation_only(method, problem), adversary]
-
-
-METHODS: Mapping[str, Callable[[MethodSpec, Problem], list[Objective]]] = {
-    "apple": _apple,
-    "segmentation-only": _segmentation_only,
-}
+def weighed(term: float | Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    """Return the weight and the options of a term; a table without a weight has 1."""
+    if isinstance(term, Mapping):
+        options = dict(term)
+        return options.pop("weight", 1.0), options
+    return term, {}

@@ -7,11 +7,16 @@ from numpy.typing import NDArray
 from apple_seg.data import UNKNOWN, VIEWS, Cohort, Groups
 from apple_seg.errors import ConfigError, FitError, GroupError
 from apple_seg.host import PerturbedSegmentor, Pipeline
+from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.record import FitSettings
 
 
 def check_fit(
-    pipeline: Pipeline, train: Cohort, validation: Cohort, groups: Groups, settings: FitSettings
+    pipeline: Pipeline,
+    train: Cohort,
+    validation: Cohort,
+    attributes: Attributes,
+    settings: FitSettings,
 ) -> None:
     """Refuse what cannot be trained.
 
@@ -21,9 +26,9 @@ def check_fit(
         GroupError: Cases of one group only, or a group without validation cases.
         ConfigError: The settings ask for what this host's prompts do not allow.
     """
-    _check_state(pipeline.segmentor)
     _check_cohorts(train, validation, settings)
-    _check_groups(groups, train, validation)
+    for groups in attributes.groups:
+        _check_groups(groups, train, validation)
     prompt = pipeline.spec.prompt
     if settings.prompts > 1 and not prompt.from_truth:
         raise ConfigError(
@@ -40,7 +45,12 @@ def check_fit(
         )
 
 
-def _check_state(segmentor: PerturbedSegmentor) -> None:
+def check_state(segmentor: PerturbedSegmentor) -> None:
+    """Refuse a segmentor that cannot be fitted as it is.
+
+    Raises:
+        FitError: It is detached, disabled, weakened, or called under `no_grad`.
+    """
     segmentor.check_attached()
     if not (segmentor.enabled and segmentor.strength == 1):
         raise FitError("perturbers are fitted enabled and at strength 1; set both first")
@@ -62,7 +72,7 @@ def _check_cohorts(train: Cohort, validation: Cohort, settings: FitSettings) -> 
             missing = int((cohort.table["mask"] == "").sum())
             raise FitError(
                 f"{missing} of {len(cohort)} {name} cases have no mask; "
-                "a fit needs masks: leave those cases out"
+                'a fit needs masks: leave those cases out, or set [method] target = "host"'
             )
     if len(train) < settings.batch_size:
         raise FitError(

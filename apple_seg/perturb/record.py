@@ -24,6 +24,13 @@ class FitSettings:
     learning_rate: float = 1e-3
     """Of the perturbers at the start; it falls to zero along a cosine."""
 
+    weight_decay: float = 0.0
+    """Of the perturbers, as AdamW has it: decoupled from the gradient."""
+
+    average: float = 0.0
+    """Decay, a step, of a running mean of the perturbers' weights; validated and kept is then the
+    mean. 0 keeps none. A mean of the last hundred steps or so (0.99) is steadier than the last."""
+
     selection: str = "worst-group"
     """Which epoch is kept, by validation; see `perturb/selection.py`."""
 
@@ -66,6 +73,11 @@ class FitSettings:
                 f"margin from 0 to below 1; got epochs={self.epochs}, "
                 f"batch_size={self.batch_size}, learning_rate={self.learning_rate}, "
                 f"margin={self.margin}"
+            )
+        if not (0 <= self.weight_decay < float("inf") and 0 <= self.average < 1):
+            raise ConfigError(
+                "weight_decay is not negative, and average from 0 to below 1; got "
+                f"{self.weight_decay}, {self.average}"
             )
         if self.selection not in RULES:
             raise ConfigError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
@@ -118,4 +130,5 @@ class FitResult:
         """Return everything as plain values for JSON."""
         plain = asdict(self)
         plain["method"]["sites"] = list(self.sites)
+        plain["parts"] = asdict(self.method.parts) | {"sites": list(self.sites)}
         return plain

@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from apple_seg.files import plain
-from apple_seg.perturb.methods import Recipe
 from apple_seg.perturb.preflight import count_groups
 from apple_seg.perturb.progress import Progress
+from apple_seg.perturb.recipe import Recipe
 from apple_seg.perturb.record import FitResult
 from apple_seg.perturb.selection import Candidate
 from apple_seg.perturb.task import FitTask
@@ -54,7 +54,7 @@ def tracked(progress: Progress, losses: Mapping[str, float]) -> dict[str, float]
 
 def result_of(task: FitTask, recipe: Recipe, progress: Progress, note: ReplayNote) -> FitResult:
     """Return what a fit that has ended did."""
-    segmentor = task.pipeline.segmentor
+    segmentor, first = task.pipeline.segmentor, task.attributes.first
     return FitResult(
         method=task.method,
         settings=task.settings,
@@ -70,7 +70,7 @@ def result_of(task: FitTask, recipe: Recipe, progress: Progress, note: ReplayNot
         training_seconds=tuple(
             line["seconds_training"] for line in progress.log if line.get("epoch")
         ),
-        groups=count_groups(task.groups, task.train),
+        groups=count_groups(first, task.train) if first else {},
         replay=note,
     )
 

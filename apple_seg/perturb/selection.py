@@ -11,16 +11,21 @@ class Candidate:
     epoch: int
     overall: float
     by_group: Mapping[str, float]
+    """Mean Dice of each group; none where no attribute is known."""
+
+    tail: float = float("nan")
+    """Mean Dice of the fifth of the cases that fare worst, whoever they are."""
 
     @property
     def group_min(self) -> float:
-        """Mean Dice of the group served worst."""
-        return min(self.by_group.values())
+        """Mean Dice of the group served worst; without groups, of the cases that fare worst."""
+        return min(self.by_group.values(), default=self.tail)
 
     @property
     def difference(self) -> float:
         """Largest minus smallest group mean; for orientation, the audit has the signed one."""
-        return max(self.by_group.values()) - min(self.by_group.values())
+        values = [*self.by_group.values()] or [0.0]
+        return max(values) - min(values)
 
 
 def worst_group(candidates: Sequence[Candidate], margin: float) -> Candidate:
@@ -30,19 +35,34 @@ def worst_group(candidates: Sequence[Candidate], margin: float) -> Candidate:
     where nothing else qualifies, nothing is what you get. Ties go to the higher overall Dice,
     then to the earlier epoch.
     """
+    allowed = _allowed(candidates, margin)
+    return max(allowed, key=lambda one: (one.group_min, one.overall, -one.epoch))
+
+
+def latest(candidates: Sequence[Candidate], margin: float) -> Candidate:
+    """Return the last epoch at which no group has lost more than `margin`.
+
+    For what Dice does not show: an attribute that is to be erased, at a price with a limit.
+    """
+    return _allowed(candidates, margin)[-1]
+
+
+def _allowed(candidates: Sequence[Candidate], margin: float) -> list[Candidate]:
+    """Return the candidates whose groups have lost no more; the identity is one."""
     identity = candidates[0]
-    allowed = [
+    return [
         candidate
         for candidate in candidates
-        if all(
+        if candidate.overall >= identity.overall - margin
+        and all(
             candidate.by_group[group] >= before - margin
             for group, before in identity.by_group.items()
         )
     ]
-    return max(allowed, key=lambda one: (one.group_min, one.overall, -one.epoch))
 
 
 RULES: Mapping[str, Callable[[Sequence[Candidate], float], Candidate]] = {
-    "worst-group": worst_group
+    "worst-group": worst_group,
+    "latest": latest,
 }
 """The selection rules that settings may name."""

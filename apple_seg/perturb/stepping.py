@@ -1,6 +1,7 @@
 """One step: a batch through the perturbed host, losses, gradients over all processes, an update."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 from apple_seg.errors import FitError
 from apple_seg.host import Pipeline
 from apple_seg.perturb.feeds import Feed, TrainBatch
-from apple_seg.perturb.methods import Recipe
 from apple_seg.perturb.objectives import Outcome
+from apple_seg.perturb.recipe import Recipe
 from apple_seg.perturb.record import FitSettings
 
 
@@ -29,12 +30,17 @@ class Stepper:
         recipe: Recipe,
         settings: FitSettings,
         batches: int,
+        sizes: tuple[int, ...],
     ) -> None:
         self.accelerator = accelerator
         self.pipeline = pipeline
         self.recipe = recipe
+        self.sizes = sizes
         self.parameters = [value for one in recipe.perturbers for value in one.parameters()]
-        self._adam = torch.optim.Adam(self.parameters, settings.learning_rate)
+        self._adam = torch.optim.AdamW(
+            self.parameters, settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._average = _running_mean(recipe.perturbers, settings.average)
         steps = settings.epochs * -(-batches // settings.accumulate)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._adam, steps)
         # After the schedule, which wraps the optimiser's step: a gradient scaler puts back its own.
@@ -72,12 +78,33 @@ class Stepper:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._schedule.step()
+        if self._average is not None:
+            self._average.update_parameters(nn.ModuleList(self.recipe.perturbers))
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the running mean of the weights in place of the weights, where one is kept."""
+        if self._average is None:
+            yield
+            return
+        before = [value.detach().clone() for value in self.parameters]
+        self._set(self._average.module.parameters())
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    @torch.no_grad()
+    def _set(self, values: Iterable[Tensor]) -> None:
+        for weight, value in zip(self.parameters, values, strict=True):
+            weight.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next step depends on."""
         scaler = self.accelerator.scaler
         return {
             "perturbers": [one.state_dict() for one in self.recipe.perturbers],
+            "average": None if self._average is None else self._average.state_dict(),
             "objective": self.recipe.objective.state_dict(),
             "optimizer": self._adam.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -88,6 +115,8 @@ class Stepper:
         """Take up what `state_dict` returned."""
         for perturber, weights in zip(self.recipe.perturbers, state["perturbers"], strict=True):
             perturber.load_state_dict(weights)
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
         self.recipe.objective.load_state_dict(state["objective"])
         self._adam.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -105,8 +134,18 @@ class Stepper:
             batch.masks.to(raw.device)[inside],
             latents,
             batch.groups.to(raw.device),
+            self.sizes,
+            batch.numbers.to(raw.device),
+            lambda: self._deployed(feed, batch)[inside],
             self._gather,
         )
+
+    def _deployed(self, feed: Feed, batch: TrainBatch) -> Tensor:
+        """Return the logits of the host without perturbers."""
+        segmentor = self.pipeline.segmentor
+        with torch.no_grad(), segmentor.disabled(), self.accelerator.autocast():
+            raw, _ = feed.segment(batch)
+        return self.pipeline.logits(raw, batch.inputs.images.shape[2:]).float()
 
     def _covered(self, batch: TrainBatch) -> tuple[slice, ...]:
         """Return the part of the grid that some image of the batch covers, in whatever process.
@@ -151,6 +190,17 @@ class Stepper:
                     "on its way to the output; leave the site out"
                 )
         self.proved = True
+
+
+def _running_mean(
+    perturbers: Sequence[nn.Module], decay: float
+) -> torch.optim.swa_utils.AveragedModel | None:
+    """Return what keeps a running mean of the perturbers' weights; None where `decay` is 0."""
+    if not decay:
+        return None
+    return torch.optim.swa_utils.AveragedModel(
+        nn.ModuleList(perturbers), multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+    )
 
 
 def _reached(logits: Tensor, perturber: nn.Module) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from apple_seg.data import Cohort, Groups
+from apple_seg.data import Cohort
 from apple_seg.host import Pipeline, fingerprint
+from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.record import FitSettings
 from apple_seg.replay import ReplayNote, ReplaySettings
@@ -22,7 +23,7 @@ class FitTask:
     pipeline: Pipeline
     train: Cohort
     validation: Cohort
-    groups: Groups
+    attributes: Attributes
     method: MethodSpec
     settings: FitSettings
     replay: ReplaySettings
@@ -37,7 +38,7 @@ class FitTask:
             "preprocessing": self.pipeline.spec.identity(),
             "train cases": [self.train.digest(), self.train.stamp()],
             "validation cases": [self.validation.digest(), self.validation.stamp()],
-            "groups": asdict(self.groups),
+            **self.attributes.identity(),
             "method": asdict(self.method),
             "settings": asdict(self.settings),
             "replay": note.used,

@@ -3,25 +3,28 @@
 import copy
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from apple_seg.data import Cohort, Groups
+from apple_seg.data import UNKNOWN, Cohort, Groups
 from apple_seg.errors import FitError
 from apple_seg.files import to_json_line
 from apple_seg.host import Pipeline, channels_last
 from apple_seg.perturb.acceleration import accelerated
+from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.feeds import Feed, open_feed, stream
-from apple_seg.perturb.methods import MethodSpec, Problem, Recipe, build_recipe
-from apple_seg.perturb.preflight import check_fit
+from apple_seg.perturb.methods import MethodSpec
+from apple_seg.perturb.preflight import check_fit, check_state
 from apple_seg.perturb.progress import Progress, Resumed
+from apple_seg.perturb.recipe import Problem, Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.reporting import epoch_event, result_of, start_event, tracked
 from apple_seg.perturb.sampling import Sampler, part_of
@@ -38,7 +41,8 @@ def fit(
     *,
     train: Cohort,
     validation: Cohort,
-    groups: Groups,
+    groups: Groups | None = None,
+    others: Sequence[Groups] = (),
     method: MethodSpec | None = None,
     settings: FitSettings | None = None,
     replay: ReplaySettings | None = None,
@@ -55,7 +59,9 @@ def fit(
         pipeline: A wrapped host as it is deployed.
         train: Annotated cases to fit on.
         validation: Annotated cases of other patients, from which the epoch is chosen.
-        groups: What the sensitive attribute is.
+        groups: What the sensitive attribute is: the epoch is chosen by it. None where attributes
+            may not be recorded: the epoch is then chosen by the cases that fare worst.
+        others: Further attributes, which objectives heed as well.
         method: Which recipe; APPLE at the wrapped sites by default.
         settings: How long, how fast, which seed.
         replay: Whether and where to keep what the encoder gives.
@@ -76,18 +82,24 @@ def fit(
         ReplayError: `replay` insists on records, and they are not right for this host.
         StoreError: The records cannot be written: a full disk, say. What is there is kept.
     """
+    method = method or MethodSpec()
+    every = (*([groups] if groups else []), *others)
+    check_state(pipeline.segmentor)
+    if method.target == "host":
+        train, validation = (masked(pipeline, one, progress) for one in (train, validation))
+    attributes = Attributes.of(train.table, every, method.numbers)
     task = FitTask(
         pipeline,
         train,
         validation,
-        groups,
-        method or MethodSpec(),
+        attributes,
+        method,
         settings or FitSettings(),
         replay or ReplaySettings(),
         None if folder is None else Path(folder),
         progress,
     )
-    check_fit(pipeline, train, validation, groups, task.settings)
+    check_fit(pipeline, train, validation, attributes, task.settings)
     try:
         device = next(pipeline.segmentor.host.parameters()).device
         with (
@@ -99,6 +111,13 @@ def fit(
     except BaseException:
         pipeline.segmentor.install([nn.Identity() for _ in pipeline.segmentor.sites])
         raise
+
+
+def masked(pipeline: Pipeline, cohort: Cohort, progress: bool) -> Cohort:
+    """Return the cases with the masks that the host draws without perturbers."""
+    with pipeline.segmentor.disabled():
+        bar = tqdm(cohort, "the host's own masks", disable=not progress, leave=False)
+        return cohort.with_masks([pipeline([case])[0] for case in bar])
 
 
 class _Fit:
@@ -135,7 +154,7 @@ class _Fit:
         task = self.task
         problem = Problem(
             self.segmentor.shapes,
-            len(task.groups.labels),
+            task.attributes.counts(task.train.table),
             task.pipeline.spec,
             task.pipeline.classes,
         )
@@ -151,7 +170,7 @@ class _Fit:
     def sampler(self) -> Sampler:
         """The order of cases."""
         return Sampler(
-            codes=self.task.groups.codes(self.task.train.table),
+            codes=self._codes(),
             batch_size=self.settings.batch_size,
             seed=self.settings.seed,
             views=len(self.settings.views),
@@ -159,9 +178,15 @@ class _Fit:
             balanced=self.settings.balanced,
         )
 
+    def _codes(self) -> NDArray[np.int64]:
+        """Return the groups (N,) that batches may be balanced by."""
+        first, table = self.task.attributes.first, self.task.train.table
+        return np.full(len(table), UNKNOWN) if first is None else first.codes(table)
+
     def _train(self, recipe: Recipe, feed: Feed, note: ReplayNote) -> None:
+        sizes = tuple(len(one.labels) for one in self.task.attributes.groups)
         stepper = Stepper(
-            self.accelerator, self.task.pipeline, recipe, self.settings, self.sampler.batches
+            self.accelerator, self.task.pipeline, recipe, self.settings, self.sampler.batches, sizes
         )
         identity = self.task.identity(note)
         self._begin(stepper, identity, feed)
@@ -171,7 +196,8 @@ class _Fit:
             torch.manual_seed(self.settings.seed + epoch)
             losses = self._train_epoch(feed, stepper, epoch)
             trained = time.perf_counter() - start
-            self._validate(feed, recipe, losses)
+            with stepper.averaged():
+                self._validate(feed, recipe, losses)
             self._log_epoch(losses, trained, time.perf_counter() - start)
             self._save(stepper, identity)
 
@@ -220,16 +246,16 @@ class _Fit:
             if (step + 1) % accumulate == 0 or step + 1 == len(parts):
                 stepper.update()
         self.segmentor.eval()
-        return {name: float(np.mean(values)) for name, values in sums.items()}
+        means = {name: float(np.mean(values)) for name, values in sums.items()}
+        return means | stepper.recipe.objective.end_epoch()
 
     def _validate(self, feed: Feed, recipe: Recipe, losses: dict[str, float]) -> None:
         """Validate the perturbers as they are, and keep them if the rule does."""
         epoch = len(self.progress.candidates)
         candidate = validate(
             feed,
-            self.task.groups,
+            self.task,
             epoch,
-            batch_size=self.settings.batch_size,
             processes=self.processes,
             progress=self.speaks,
         )

@@ -3,24 +3,21 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from apple_seg.data import Groups
 from apple_seg.errors import FitError
 from apple_seg.measure import score
 from apple_seg.perturb.feeds import Feed
 from apple_seg.perturb.selection import Candidate
+from apple_seg.perturb.task import FitTask
 from apple_seg.processes import Processes
+
+TAIL = 0.2
+"""The share of the cases that fare worst."""
 
 
 def validate(
-    feed: Feed,
-    groups: Groups,
-    epoch: int,
-    *,
-    batch_size: int,
-    processes: Processes,
-    progress: bool,
+    feed: Feed, task: FitTask, epoch: int, *, processes: Processes, progress: bool
 ) -> Candidate:
-    """Return mean Dice, overall and by group.
+    """Return mean Dice: overall, by group, and of the fifth of the cases that fare worst.
 
     Raises:
         FitError: A group has no Dice at all: its masks and the predictions are empty.
@@ -30,21 +27,24 @@ def validate(
         feed.predict,
         cohort,
         metrics=("dice",),
-        batch_size=batch_size,
+        batch_size=task.settings.batch_size,
         progress=progress,
         description="validation" if epoch else "validation of the host",
         processes=processes,
     )
     per_case = table.groupby("case")["dice"].mean().reindex(cohort.table["case"])
     dice = per_case.to_numpy()
-    codes = groups.codes(cohort.table)
-    by_group = {label: _mean(dice[codes == code]) for code, label in enumerate(groups.labels)}
+    by_group = {}
+    for groups in task.attributes.groups[:1]:
+        codes = groups.codes(cohort.table)
+        by_group = {label: _mean(dice[codes == code]) for code, label in enumerate(groups.labels)}
     if lost := [label for label, mean in by_group.items() if not np.isfinite(mean)]:
         raise FitError(
             f"no Dice for any validation case of {', '.join(map(repr, lost))}: their masks are "
             "empty, and so are the predictions"
         )
-    return Candidate(epoch, _mean(dice), by_group)
+    known = np.sort(dice[np.isfinite(dice)])
+    return Candidate(epoch, _mean(dice), by_group, _mean(known[: max(1, round(TAIL * len(known)))]))
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -34,6 +34,7 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
             train=train,
             validation=validation,
             groups=experiment.groups,
+            others=experiment.other_groups,
             method=experiment.method,
             settings=experiment.fit,
             replay=experiment.replay,

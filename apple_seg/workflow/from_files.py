@@ -17,6 +17,7 @@ from apple_seg.audit import (
 from apple_seg.audit.report import ModelCard
 from apple_seg.config import Splits, read_tables, validated
 from apple_seg.data import Cohort, Groups, Manifest
+from apple_seg.data.manifest import check_values
 from apple_seg.errors import ConfigError
 from apple_seg.measure import ScoreTable, read_scores, stored_masks
 from apple_seg.processes import started
@@ -164,10 +165,10 @@ def scores_experiment(tables: Mapping[str, Any]) -> ScoresExperiment:
 
 def audit_masks(experiment: MasksExperiment, *, progress: bool = True) -> Written:
     """Audit the host's masks in files."""
-    cases = _cases(experiment)
+    whole, cases = _cases(experiment)
     named = experiment.predictions
     result: Audit = audit(
-        stored_masks(named.host, cases, column=named.column),
+        stored_masks(named.host, cases, column=named.column, whole=whole),
         cases,
         experiment.groups,
         others=experiment.other_groups,
@@ -190,9 +191,10 @@ def compare_masks(experiment: MasksExperiment, *, progress: bool = True) -> Writ
             "[predictions] names the masks of the host only; name those that it is compared with "
             "as `perturbed`, or run `apple-seg audit`"
         )
-    cases = _cases(experiment)
+    whole, cases = _cases(experiment)
     host, *perturbed = (
-        stored_masks(root, cases, column=named.column) for root in (named.host, *named.perturbed)
+        stored_masks(root, cases, column=named.column, whole=whole)
+        for root in (named.host, *named.perturbed)
     )
     result: Comparison = compare(
         host,
@@ -243,12 +245,20 @@ def audit_tables(experiment: ScoresExperiment) -> Written:
     return Written(compared, write_result(compared, experiment.output / COMPARISON))
 
 
-def _cases(experiment: MasksExperiment) -> Cohort:
-    """Return the cases of the audit split; masks are read once, images where cases are drawn."""
+def _cases(experiment: MasksExperiment) -> tuple[Cohort, Cohort]:
+    """Return all cases of the manifest, and those of the audit split.
+
+    Masks are read once, when they are scored, and images where cases are drawn.
+    """
     if started() > 1:
         raise ConfigError(
             f"masks in files are scored in one process, and {started()} were started: run it "
             "without `accelerate launch` or torchrun"
         )
     split = experiment.splits.audit
-    return annotated(experiment.cohort.read(), [split]).split(split)
+    whole = annotated(experiment.cohort.read(), [split])
+    cases = whole.split(split)
+    if experiment.audit.gather is None:  # else groups are of volumes, which have no line
+        by = (experiment.groups, *experiment.other_groups)
+        check_values(cases, by, experiment.cohort.manifest)
+    return whole, cases

@@ -13,6 +13,7 @@ from apple_seg.data import Cohort
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.perturb import build_perturber
+from apple_seg.perturb.parts import Part, name_and_options
 from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact
 
@@ -43,7 +44,7 @@ def wrapped(
     segmentor = wrap(
         host,
         inputs.images.to(weights),
-        sites=sites or experiment.method.sites,
+        sites=sites or experiment.method.parts.sites,
         segment=experiment.host.segment_function(),
         prompts={name: value.to(weights) for name, value in inputs.prompts.items()},
     )
@@ -58,11 +59,12 @@ def pipeline_of(experiment: Experiment, segmentor: PerturbedSegmentor, cohort: C
     return Pipeline(segmentor, experiment.host, list(cohort.classes))
 
 
-def perturber_shares(segmentor: PerturbedSegmentor, perturber: str) -> list[float]:
+def perturber_shares(segmentor: PerturbedSegmentor, perturber: Part) -> list[float]:
     """Return the size of a perturber at each site, as a share of the host's parameters."""
     size = sum(value.numel() for value in segmentor.host.parameters())
+    name, options = name_and_options(perturber)
     made = [
-        build_perturber({"name": perturber, "channels": one.channels, "cells": one.cells})
+        build_perturber({"name": name, "channels": one.channels, "cells": one.cells, **options})
         for one in segmentor.shapes
     ]
     return [sum(value.numel() for value in module.parameters()) / size for module in made]

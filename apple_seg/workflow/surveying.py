@@ -45,7 +45,7 @@ def survey_experiment(
             cases,
             experiment.groups,
             settings=experiment.survey,
-            shares=perturber_shares(segmentor, experiment.method.perturber),
+            shares=perturber_shares(segmentor, experiment.method.parts.perturber),
             progress=progress,
         )
     file = experiment.output / SITES
@@ -77,7 +77,7 @@ def _everywhere(
 
 def _sites(experiment: Experiment, attached: tuple[Site, ...]) -> str | tuple[Site, ...]:
     """Return those that the adapter knows, then those only named, then those only attached."""
-    named = experiment.method.sites
+    named = experiment.method.parts.sites
     own = attached if isinstance(named, str) else (*named, *attached)
     if not own:
         return "all"

@@ -38,7 +38,7 @@ class TinyViTEncoder(nn.Module):
 
 
 def sam(*, encoder: str, image_size: int, channels: int = 64) -> Sam:
-    """Return a small `Sam` with a "vit" or a "tiny-vit" image encoder."""
+    """Return a small `Sam` with a "vit", "small-vit" or "tiny-vit" image encoder."""
     cells = image_size // 16
     return Sam(
         _ENCODERS[encoder](image_size, channels),
@@ -51,12 +51,12 @@ def sam(*, encoder: str, image_size: int, channels: int = 64) -> Sam:
     )
 
 
-def _vit(image_size: int, channels: int) -> ImageEncoderViT:
+def _vit(image_size: int, channels: int, *, width: int = 192, heads: int = 3) -> ImageEncoderViT:
     return ImageEncoderViT(
         img_size=image_size,
-        embed_dim=192,
+        embed_dim=width,
         depth=6,
-        num_heads=3,
+        num_heads=heads,
         out_chans=channels,
         use_rel_pos=True,
         window_size=8,

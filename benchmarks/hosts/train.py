@@ -1,6 +1,8 @@
-"""Train the host of an experiment file on its cohort: what a team would have deployed.
+r"""Train the host of an experiment file on its cohort: what a team would have deployed.
 
     python -m benchmarks.hosts.train benchmarks/experiments/ham10000-unet.toml --epochs 10
+    python -m benchmarks.hosts.train benchmarks/experiments/ladder-unet.toml \
+        --scenario under-represented --epochs 40
 
 The weights of the epoch with the highest validation Dice are kept, rounded to half precision.
 """
@@ -20,7 +22,8 @@ from tqdm import tqdm
 from apple_seg.config import read_experiment
 from apple_seg.data import Cohort
 from apple_seg.host import HostSpec, find_adapter, prepare, to_grid
-from apple_seg.perturb import SegmentationObjective
+from apple_seg.perturb import SegmentationLoss
+from benchmarks.ladder.scenarios import SCENARIOS, host_cases, of_scenario, seen
 
 
 def main() -> None:
@@ -28,6 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument(
+        "--scenario", choices=list(SCENARIOS), help="of the ladder: whose cases train the host"
+    )
     parser.add_argument("--cases", type=int, help="train on the first so many cases, shuffled")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
@@ -35,18 +41,25 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     experiment = read_experiment(options.experiment, options.overrides)
+    if options.scenario:
+        experiment = of_scenario(experiment, options.scenario)
     checkpoint = experiment.host.checkpoint
     if checkpoint is None:
         parser.error("[host] checkpoint says where to write, and is missing")
     cohort = experiment.cohort.read()
-    train = shuffled(cohort.split(experiment.splits.fit), options.cases)
-    validation = shuffled(cohort.split(experiment.splits.validation), 800)
+    train = cohort.split(experiment.splits.fit)
+    validation = cohort.split(experiment.splits.validation)
+    if options.scenario:
+        train = host_cases(train, options.scenario)
+        validation = seen(validation, options.scenario)
+    train, validation = shuffled(train, options.cases), shuffled(validation, 800)
     torch.manual_seed(options.seed)
     start = time.perf_counter()
     weights, log = train_host(experiment.host, train, validation, options)
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     torch.save(weights, checkpoint)
     record = {
+        "scenario": options.scenario,
         "cases": len(train),
         "epochs": options.epochs,
         "seed": options.seed,
@@ -76,7 +89,7 @@ def train_host(
     host = replace(spec, checkpoint=None).build(device)
     segment = spec.segment_function() or find_adapter(host).segment
     channels = spec.channel_of(list(train.classes))
-    objective = SegmentationObjective(activation=spec.output.activation, channels=channels)
+    loss_of = SegmentationLoss(spec.output.activation, channels)
     steps = options.epochs * (len(train) // options.batch_size)
     optimizer = torch.optim.AdamW(host.parameters(), options.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -90,7 +103,7 @@ def train_host(
         order = torch.randperm(len(train))
         for rows in tqdm(list(batches(order, options.batch_size)), f"epoch {epoch + 1}"):
             images, masks, prompts = flip(*pick(data, rows, device))
-            loss = objective.per_case(segment(host, images, **prompts), masks).mean()
+            loss = loss_of(segment(host, images, **prompts), masks).mean()
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(host.parameters(), 1.0)

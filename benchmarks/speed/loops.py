@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from apple_seg.data import Cohort
 from apple_seg.host import Inputs, Pipeline, channels_last, prepare, to_grid
 from apple_seg.perturb import (
-    AdversarialObjective,
-    Discriminator,
+    Adversary,
     Outcome,
-    SegmentationObjective,
+    SegmentationLoss,
     build_perturber,
 )
 from apple_seg.replay import Replay
@@ -76,9 +75,9 @@ class PlainLoop:
         self.perturbers = new_perturbers(pipeline, perturber)
         device = next(self.segmentor.host.parameters()).device
         channels = [one.channels for one in self.segmentor.shapes]
-        self.adversary = AdversarialObjective(Discriminator(channels, 2))
+        self.adversary = Adversary(channels, [2])
         self.adversary.to(device)
-        self.loss = SegmentationObjective(activation="sigmoid", channels=[0])
+        self.loss = SegmentationLoss("sigmoid", [0])
         parameters = [value for one in self.perturbers for value in one.parameters()]
         self.optimizer = torch.optim.Adam(parameters, 1e-3)
 
@@ -88,11 +87,12 @@ class PlainLoop:
         for inputs, masks, groups in batches(self.pipeline, cohort, size):
             raw, latents = self.segmentor(inputs.images, **inputs.prompts)
             logits = self.pipeline.logits(raw, inputs.images.shape[2:])
-            outcome = Outcome(logits, masks.to(raw.device), latents, groups.to(raw.device))
+            codes = groups.to(raw.device)[:, None]
+            outcome = Outcome(logits, masks.to(raw.device), latents, codes, (2,))
             self.adversary.observe(outcome)
-            terms = {**self.loss(outcome), **self.adversary(outcome)}
+            loss = self.loss(logits, outcome.masks).mean()
             self.optimizer.zero_grad()
-            torch.stack(list(terms.values())).sum().backward()
+            (loss + 0.1 * self.adversary(outcome)).backward()
             self.optimizer.step()
 
 
@@ -102,7 +102,7 @@ class FineTuning:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.host = pipeline.segmentor.host
-        self.loss = SegmentationObjective(activation="sigmoid", channels=[0])
+        self.loss = SegmentationLoss("sigmoid", [0])
         self.optimizer = torch.optim.Adam(self.host.parameters(), 1e-6)
 
     def epoch(self, cohort: Cohort, size: int) -> None:
@@ -116,7 +116,7 @@ class FineTuning:
                     )
                     logits = self.pipeline.logits(raw, inputs.images.shape[2:])
                     self.optimizer.zero_grad()
-                    self.loss.per_case(logits, masks.to(raw.device)).mean().backward()
+                    self.loss(logits, masks.to(raw.device)).mean().backward()
                     self.optimizer.step()
         finally:
             self.host.requires_grad_(False).eval()
@@ -144,7 +144,7 @@ class DecoderOnly:
             self.replay = Replay.of(self.segmentor, first)
             self.records = self.replay.capture(inputs)
         self.inputs = inputs
-        self.loss = SegmentationObjective(activation="sigmoid", channels=[0])
+        self.loss = SegmentationLoss("sigmoid", [0])
 
     def _bare(self) -> Sequence[nn.Module]:
         return [
@@ -162,7 +162,7 @@ class DecoderOnly:
         self.segmentor.install(self.perturbers)
         raw, _ = self.replay.segment(self.inputs, self.records)
         logits = self.pipeline.logits(raw, self.inputs.images.shape[2:])
-        self.loss.per_case(logits, self.masks).mean().backward()
+        self.loss(logits, self.masks).mean().backward()
         for one in self.perturbers:
             one.zero_grad()
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from apple_seg.host import channels_last
-from apple_seg.perturb import AdversarialObjective, Discriminator, Outcome
-from apple_seg.perturb.feeds import RecordFeed
+from apple_seg.perturb import Adversary, Outcome
+from apple_seg.perturb.feeds import Known, RecordFeed
 from apple_seg.perturb.sampling import Draw
 from apple_seg.replay import Opened, Order, ReplaySettings, open_replay
 from benchmarks.speed.loops import DecoderOnly, batches, new_perturbers, seconds
@@ -43,9 +44,12 @@ def parts_of_a_step(
             progress=False,
             say=lambda _text: None,
         )
+        known = Known(
+            GROUPS.codes(train.table)[:, None], np.zeros((len(train), 0), dtype=np.float32)
+        )
         with open_replay(order) as opened:
             assert isinstance(opened, Opened)
-            feed = RecordFeed.of(opened, order.validation, GROUPS.codes(train.table))
+            feed = RecordFeed.of(opened, order.validation, known)
             bare = DecoderOnly(pipeline, None, next(batches(pipeline, train, size)))
             work = {"decoder": bare.step, **_work(pipeline, made, feed, size)}
             for _ in range(repeats + 1):
@@ -58,7 +62,7 @@ def _work(pipeline: Any, made: Any, feed: RecordFeed, size: int) -> dict[str, Ca
     segmentor = pipeline.segmentor
     latents = [torch.randn(size, one.channels, *one.cells) for one in segmentor.shapes]
     channels = [one.channels for one in segmentor.shapes]
-    adversary = AdversarialObjective(Discriminator(channels, 2))
+    adversary = Adversary(channels, [2])
     draws = [Draw(place) for place in range(size)]
     groups = torch.arange(size) % 2
     optimizer = torch.optim.Adam([value for one in made for value in one.parameters()])
@@ -69,9 +73,9 @@ def _work(pipeline: Any, made: Any, feed: RecordFeed, size: int) -> dict[str, Ca
 
     def discriminate() -> None:
         tracked = tuple(latent.clone().requires_grad_() for latent in latents)
-        outcome = Outcome(torch.empty(0), torch.empty(0), tracked, groups)
+        outcome = Outcome(torch.empty(0), torch.empty(0), tracked, groups[:, None], (2,))
         adversary.observe(outcome)
-        adversary(outcome)["fairness"].backward()
+        adversary(outcome).backward()
 
     return {
         "perturber": perturb,

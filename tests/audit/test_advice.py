@@ -1,12 +1,19 @@
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from apple_seg.audit.inference.figures import Design, disaggregate
-from apple_seg.audit.sites.advice import Answer, advise
+from apple_seg.audit.report.sites import sites
+from apple_seg.audit.sites.advice import Answer, advise, promise
 from apple_seg.audit.sites.influence import Effect, SiteInfluence
 from apple_seg.audit.sites.leakage import LatentLeakage, SiteLeakage
+from apple_seg.audit.sites.tables import survey_text
 from apple_seg.measure.auc import AucChange
 from apple_seg.measure.probes import Leakage
+from reports import site_survey
 
 DESIGN = Design(
     codes=np.arange(80) % 2,
@@ -97,6 +104,49 @@ def test_masks_that_move_and_lose_nothing_are_said_to():
     assert said in advise(None, influence(0.05, 0.001)).sentence
     assert said not in advise(None, influence(0.05, 0.05)).sentence
     assert said not in advise(None, influence(0.05, -0.05)).sentence  # gains are heard too
+
+
+def erased(moved):
+    """Every mask moves about so far when the site is erased."""
+    return SiteInfluence(erased=influence(moved).disturbed, disturbed=influence(moved).disturbed)
+
+
+def test_promise_is_what_is_read_beyond_chance_times_what_moves_and_no_comes_last():
+    some, more = latent((0.6, 0.7), (0.49, 0.6)), latent((0.75, 0.85), (0.49, 0.6))
+    ranked = [
+        (SiteLeakage(host=more), erased(0.4)),  # 0.3 x 0.4
+        (SiteLeakage(host=some), erased(0.4)),  # 0.15 x 0.4
+        (SiteLeakage(host=more), erased(0.1)),  # 0.3 x 0.1
+        (SiteLeakage(host=latent(*UNTOLD)), erased(0.9)),  # whether it is read cannot be told
+        (SiteLeakage(host=latent(*UNREAD)), erased(0.9)),
+        (SiteLeakage(host=more), erased(0.002)),
+    ]
+    found = [promise(*one) for one in ranked]
+    assert [said for said, _ in found] == [2, 2, 2, 1, 0, 0]
+    products = [product for _, product in found]
+    assert products[:3] == pytest.approx([0.12, 0.06, 0.03], abs=0.001)
+    assert found[:4] == sorted(found[:4], reverse=True)
+    # With a perturber, what is left to be read counts; what was not measured promises nothing.
+    read = SiteLeakage(host=latent(*READ), perturbed=latent(*UNREAD))
+    assert promise(read, erased(0.4))[0] == 0
+    assert promise(None, None) == (1, 0.0)
+
+
+def test_readers_get_the_most_promising_site_first_and_files_the_order_of_the_host():
+    survey = site_survey()
+    strong = SiteLeakage(host=latent((0.85, 0.95), (0.49, 0.6)))
+    survey = replace(
+        survey, sites=(survey.sites[0], replace(survey.sites[1], site="deep", leakage=strong))
+    )
+    assert [one.site for one in survey.by_promise.sites] == ["deep", survey.sites[0].site]
+    assert survey.to_dict()["sites"][1]["site"] == "deep"
+    table = sites(survey).blocks[2].table
+    assert table.rows[0][0] == "1: deep"
+    assert table.rows[1][0].startswith("2: encoder.blocks.0")
+    printed = Console(file=io.StringIO(), width=200)
+    printed.print(survey_text(survey))
+    said = printed.file.getvalue()
+    assert said.index("deep") < said.index("encoder.blocks.0")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import t as student
 
 from apple_seg.audit import AuditSettings, audit_scores, compare_scores
-from apple_seg.audit.gate import GateCode, gate, read_report
+from apple_seg.audit.gate import GateCode, gate
 from apple_seg.audit.inference.figures import Design, disaggregate
+from apple_seg.audit.report_json import read_report
 from apple_seg.data import Groups
 from apple_seg.errors import ConfigError
 from apple_seg.files import plain
@@ -74,6 +75,18 @@ def test_a_difference_is_judged_by_its_interval_and_not_by_its_estimate(differen
     words = {0: "holds", 1: "violated", 2: "undecided"}[code]
     assert found.lines[0].startswith(f"difference in dice, sex = m minus sex = f: {words}, ")
     assert f"{difference:+.4f} of {2 * n} cases" in found.lines[0] or code is GateCode.FAIL
+
+
+def test_of_one_that_is_tested_the_interval_is_written_once():
+    (one,) = gate(audited(0.05, 400), max_difference=0.05).lines
+    assert one.count("interval [") == 1
+    assert "allows for" not in one
+    assert "does not lie between -0.05 and 0.05, nor does it lie wholly outside: more" in one
+    assert "allows for" not in gate(audited(0.07, 400), max_difference=0.05).lines[0]
+    # Of several the two are different intervals, and both are written.
+    two = gate({**audited(0.05, 400), "others": [audited(0.05, 400)]}, max_difference=0.05)
+    assert [line.count("interval [") for line in two.lines] == [2, 2]
+    assert all("97.5 % interval" in line and "allows for 2 tested" in line for line in two.lines)
 
 
 def test_the_limit_lies_where_the_interval_ends():

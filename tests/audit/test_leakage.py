@@ -141,7 +141,7 @@ def test_advice_is_by_what_can_be_read_and_what_is_heard(surveyed):
     )
 
 
-def test_a_survey_is_strict_json_bars_and_text(surveyed):
+def test_a_survey_is_strict_json_and_text(surveyed):
     content = json.loads(to_json(surveyed.to_dict()))
     blue, red = content["sites"]
     assert (blue["site"], red["site"], red["perturber_share"]) == ("blue", "red", 0.2)
@@ -149,11 +149,7 @@ def test_a_survey_is_strict_json_bars_and_text(surveyed):
     assert blue["influence"]["erased"]["dice_lost"]["overall"]["value"] == 1
     assert red["advice"]["heard"] == "no"
     assert set(content["masks"]) == {"host", "truth"}
-    bars = {(bar.row, bar.series): bar for bar in surveyed.leakage_bars()}
-    assert bars["red", "linear"].value == 1
-    assert set(bars) >= {("masks: host", "mlp"), ("masks: truth", "linear"), ("blue", "cells")}
-    lost = {(bar.row, bar.series): bar.value for bar in surveyed.influence_bars()}
-    assert lost["blue", "Dice lost erased, group = B"] == 1
+    assert blue["influence"]["erased"]["dice_lost"]["by_group"]["group = B"]["value"] == 1
     shown = Console(file=io.StringIO(), width=200)
     shown.print(survey_text(surveyed))
     for text in ("nothing to gain here", "1.00 [0.94, 1.00]", "true masks", "1.000 [1.000, 1.000]"):
@@ -169,7 +165,6 @@ def test_leakage_needs_no_masks_and_may_be_left_out():
     settings = SurveySettings(cases=0, influence_cases=8)
     without = survey(pipeline, cases, GROUPS, settings=settings, progress=False)
     assert without.leakage is None
-    assert without.leakage_bars() == []
     assert without.sites[1].advice.sentence == "not enough cases to say whether the mask listens"
 
 

@@ -53,8 +53,62 @@ def test_numbers_may_come_as_numbers():
 def test_what_counts_as_unknown_is_declared():
     groups = Groups(by={"sex": ["m", "f"]}, reference="sex = m", unknown=("?",))
     assert groups.codes(pd.DataFrame({"sex": ["m", "?"]})).tolist() == [0, UNKNOWN]
-    with pytest.raises(GroupError, match="row 1: sex is 'unknown'"):
+    with pytest.raises(GroupError, match="row 2 of the table: sex is 'unknown'"):
         groups.codes(pd.DataFrame({"sex": ["m", "unknown"]}))
+
+
+def test_a_value_that_fits_no_group_goes_by_its_case_and_not_by_a_place():
+    groups = Groups(by={"sex": ["m", "f"]}, reference="sex = m")
+    table = pd.DataFrame({"case": [*"abcdefgh"], "sex": ["m", *"xyzxyzx"]})
+    with pytest.raises(GroupError) as caught:
+        groups.codes(table)
+    said = str(caught.value)
+    assert said.startswith(
+        "7 values fit no declared group: case b: sex is 'x', not one of 'm', 'f'"
+    )
+    assert "case f: sex is 'y'" in said
+    assert "case g" not in said
+    assert "; and 2 more. Correct them" in said
+    with pytest.raises(GroupError, match=r"^1 value fits no declared group: case b: "):
+        groups.codes(table[:2])
+
+
+@pytest.mark.parametrize(
+    ("by", "given", "label"),
+    [
+        ({"age": [60]}, "age<60", "age < 60"),
+        ({"age": [60]}, " age  <60 ", "age < 60"),
+        ({"age": [18, 60]}, "18<=age<60", "18 <= age < 60"),
+        ({"sex": ["m", "f"]}, "sex=f", "sex = f"),
+        ({"age": [60], "sex": ["m", "f"]}, "age>=60,sex=m", "age >= 60, sex = m"),
+        ({"x": ["a b", "ab"]}, "x = ab", "x = ab"),
+    ],
+)
+def test_blanks_in_the_reference_do_not_matter(by, given, label):
+    groups = Groups(by=by, reference=given)
+    assert groups.reference == label
+    assert groups.reference_code == groups.labels.index(label)
+    # What differs in more than blanks is another group, or none.
+    with pytest.raises(GroupError, match="is not one of the declared groups"):
+        Groups(by=by, reference=given + "1")
+
+
+def test_a_reference_that_could_be_several_but_for_its_blanks_is_refused():
+    by = {"x": ["a b", "ab"]}
+    assert Groups(by=by, reference="x = a b").reference == "x = a b"
+    with pytest.raises(GroupError, match=r"'x=ab'.* could be several of the declared groups"):
+        Groups(by=by, reference="x=ab")
+
+
+def test_a_name_that_is_nearly_right_is_proposed():
+    with pytest.raises(GroupError, match=r"no column 'Age' \(did you mean 'age'\?\) to group by"):
+        Groups(by={"Age": [60]}, reference="Age < 60").codes(TABLE)
+    with pytest.raises(
+        GroupError, match=r"'sex = mael' \(did you mean 'sex = male'\?\) is not one"
+    ):
+        Groups(by={"sex": ["male", "female"]}, reference="sex = mael")
+    with pytest.raises(GroupError, match="no column 'clinic' to group by"):  # like none
+        Groups(by={"clinic": ["a", "b"]}, reference="clinic = a").codes(TABLE)
 
 
 @pytest.mark.parametrize("value", ["old", "60,5", "inf", "60 years"])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from apple_seg.data import Groups, Manifest, check
+from apple_seg.data.manifest import check_values
 from apple_seg.data.sources import MemorySource
 from apple_seg.errors import CaseError, ManifestError
 
@@ -249,8 +250,73 @@ def test_reading_checked_tells_the_faults_of_table_files_and_groups_together(tmp
 def test_many_faults_are_counted_and_only_the_first_shown():
     found = faults([*GOOD, *(f"{number}.png,,q{number},5,test" for number in range(100))])
     assert found[0] == "100 faults in cases.csv:"
-    assert found[-1].strip() == "... and 80 more"
-    assert len(found) == 22
+    assert found[1] == (
+        "  images that are not there (100); paths are relative to the root of the cohort: mend "
+        "them, or the root:"
+    )
+    assert found[2] == "    row 5: image 0.png is not there"
+    assert found[-1] == "    and 95 more"
+    assert len(found) == 8
+
+
+def test_a_flood_of_one_kind_hides_no_fault_of_another():
+    missing = [f"{number}.png,,q{number},5,test" for number in range(100)]
+    twice = ["a.png,,p1,5,test", "d.png,,p1,5,train"]
+    found = [line.strip() for line in faults([*GOOD, *missing, *twice, "short"])]
+    assert found[0] == "104 faults in cases.csv:"
+    kinds = [line for line in found if line.endswith(":")][1:]
+    assert [kind.partition(" (")[0] for kind in kinds] == [
+        "images that are not there",
+        "cases that stand more than once",
+        "clusters in several splits",
+        "lines with more or fewer values than the header",
+    ]
+    assert "row 107: short" not in found
+    assert "row 107: 1 values for 5 columns" in found
+    assert sum(line.startswith("and ") for line in found) == 1
+    # As many as can be read are told one by one, in the order of the rows.
+    few = [line.strip() for line in faults([*GOOD, *missing[:4], *twice])]
+    rows = [line.partition(":")[0] for line in few[1:]]
+    assert rows == sorted(rows, key=lambda row: int(row.split()[1]))
+    assert len(rows) == 7
+
+
+def test_files_that_cannot_be_used_are_told_apart_by_what_is_wrong_with_them():
+    lines = [f"a{n}.png,a{n}_m.png,p{n},50,test" for n in range(12)]
+    files = {f"a{n}.png": FILES["a.png"] for n in range(12)}
+    files |= {f"a{n}_m.png": png(np.full((6, 8), 3 if n else 1)) for n in range(12)}
+    found = [line.strip() for line in check_faults(lines, files=files | {"a0.png": b"no picture"})]
+    unreadable, foreign = (
+        next(place for place, line in enumerate(found) if words in line)
+        for words in ("cannot be used: unreadable (1)", "cannot be used: mask holds (11)")
+    )
+    assert found[unreadable + 1].startswith("row 2: a0.png: unreadable")
+    assert found[foreign + 1].startswith("row 3: a1_m.png: mask holds 3, the declared")
+    assert "and 6 more" in found
+
+
+def test_values_that_fit_no_group_are_told_with_line_case_and_remedy(tmp_path):
+    lines = [f"{name}.png,,p{name},x,test" for name in "abcdefg"]
+    cohort = manifest().read_from(
+        source(
+            ["", *lines], files=dict.fromkeys((f"{name}.png" for name in "abcdefg"), FILES["a.png"])
+        )
+    )
+    with pytest.raises(ManifestError) as caught:
+        check_values(cohort, [AGE], "cases.csv")
+    found = [line.strip() for line in str(caught.value).splitlines()]
+    assert found[1].startswith("values of age that fit no declared group (7); correct them")
+    assert found[2].startswith("row 3: age is 'x', not a number and not declared unknown")
+    assert found[2].endswith("(case a.png)")
+    assert found[-1] == "and 2 more"
+    check_values(manifest().read_from(source(GOOD)), [AGE], "cases.csv")
+
+
+def test_a_column_that_is_nearly_right_is_proposed():
+    lines = ["a.png,a_m.png,p1,50,test"]
+    found = faults(lines, header="Image,mask,patient,age,split")
+    assert any("no column 'image' for the case (did you mean 'Image'?);" in line for line in found)
+    assert any("'patient_id' for the cluster (did you mean 'patient'?)" in line for line in found)
 
 
 def test_a_missing_root_is_told(tmp_path):

@@ -116,8 +116,12 @@ def test_all_missing_files_are_told_at_once_before_anything_is_read(tmp_path):
     assert "25 of 30 cases have no predicted mask of their own in" in text
     assert "images/c1.png: looked for masks/c1.png, images/c1.png, and in all folders" in text
     assert "c1 with any of .png" in text
-    assert "... and 5 more" in text
+    assert "cases without a file (25); store each by the path or the name of its true" in text
+    assert "or name each in a column of the manifest" in text
+    assert text.endswith("and 20 more")
+    assert "images/c5.png" in text
     assert "images/c6.png" not in text
+    assert "images/c7.png" not in text
     stored_masks(root, cohort.take(np.arange(0, 30, 6)))  # nothing is missing of these
 
 
@@ -150,6 +154,25 @@ def test_the_prediction_of_another_case_is_never_taken(tmp_path):
     write(root, {name: png(MOVED) for name in ("masks/B/0.png", "masks/D/2.png", "masks/E/2.png")})
     half = 2 * 9 / 24
     assert dice(stored_masks(root, cohort), cohort) == [1.0, half, 1.0, half, half]
+
+
+def test_a_missing_prediction_is_not_met_by_that_of_another_split(tmp_path):
+    names = ["masks/train/0.png", "masks/test/0.png", "masks/test/1.png"]
+    cohort = cohort_of(tmp_path / "set", {name: png(TRUE) for name in names})
+    test = cohort.take(np.array([1, 2]))
+    # Those of the training split lie there too, and the first of the test split was not made.
+    root = write(tmp_path / "found", dict.fromkeys([names[0], names[2]], png(MOVED)))
+    assert stored_masks(root, test).file_of(test.table.iloc[0]) == names[0]  # whose it is not
+    with pytest.raises(CaseError) as told:
+        stored_masks(root, test, whole=cohort)
+    assert "1 of 2 cases have no predicted mask of their own" in str(told.value)
+    assert "images/c1.png: masks/train/0.png is found for images/c0.png too" in str(told.value)
+    write(root, {names[1]: png(MOVED)})
+    half = 2 * 9 / 24
+    assert dice(stored_masks(root, test, whole=cohort), test) == [half, half]
+    # That the other split has no predictions at all is no fault.
+    (root / names[0]).unlink()
+    assert dice(stored_masks(root, test, whole=cohort), test) == [half, half]
 
 
 def test_a_file_that_two_cases_name_is_of_neither(tmp_path):

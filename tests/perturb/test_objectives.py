@@ -7,19 +7,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from apple_seg.perturb import (
-    AdversarialObjective,
-    Discriminator,
-    Outcome,
-    SegmentationObjective,
-    pool,
-)
-from apple_seg.perturb.objectives import fairness_loss
+from apple_seg.perturb import Adversary, Outcome, SegmentationLoss, pool
+from apple_seg.perturb.objectives.adversary import fairness_loss
 
 
 def outcome(latents, groups):
     empty = torch.zeros(len(groups), 1, 2, 2)
-    return Outcome(empty, empty, tuple(latents), torch.as_tensor(groups))
+    return Outcome(empty, empty, tuple(latents), torch.as_tensor(groups)[:, None], (2,))
 
 
 def told(n=64, seed=0):
@@ -44,42 +38,42 @@ def told(n=64, seed=0):
     ids=["at-chance", "sure"],
 )
 def test_fairness_loss_by_hand(guesses, groups, expected):
-    loss = fairness_loss(torch.tensor(guesses), torch.tensor(groups), entropy_weight=0.5)
+    loss = fairness_loss(torch.tensor(guesses), torch.tensor(groups), entropy=0.5)
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_fairness_loss_gradient():
     logits = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     groups = torch.tensor([0, 2, 3])
-    assert torch.autograd.gradcheck(lambda x: fairness_loss(x, groups, entropy_weight=0.1), logits)
+    assert torch.autograd.gradcheck(lambda x: fairness_loss(x, groups, entropy=0.1), logits)
 
 
 def test_segmentation_loss_by_hand():
     """Logits 0 give BCE log 2 and, with half the pixels true, soft Dice 2*1/(2+2)."""
-    objective = SegmentationObjective(activation="sigmoid", channels=[0])
+    objective = SegmentationLoss("sigmoid", [0])
     masks = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    loss = objective.per_case(torch.zeros(1, 1, 2, 2), masks)
+    loss = objective(torch.zeros(1, 1, 2, 2), masks)
     dice = 1 - (2 * 1 + 1e-5) / (2 + 2 + 1e-5)  # MONAI smooths both by 1e-5
     assert loss.tolist() == pytest.approx([math.log(2) + dice])
 
 
 def test_softmax_loss_reads_background_from_channel_zero():
-    objective = SegmentationObjective(activation="softmax", channels=[1, 2])
+    objective = SegmentationLoss("softmax", [1, 2])
     masks = torch.zeros(1, 2, 1, 3)
     masks[0, 0, 0, 1] = masks[0, 1, 0, 2] = 1
     right = torch.full((1, 3, 1, 3), -20.0)
     for cell, channel in enumerate((0, 1, 2)):
         right[0, channel, 0, cell] = 20.0
-    assert objective.per_case(right, masks).item() == pytest.approx(0, abs=1e-4)
-    assert objective.per_case(right.flip(1), masks).item() > 1
+    assert objective(right, masks).item() == pytest.approx(0, abs=1e-4)
+    assert objective(right.flip(1), masks).item() > 1
 
 
 def test_softmax_background_may_be_another_channel():
-    objective = SegmentationObjective(activation="softmax", channels=[0], background=1)
+    objective = SegmentationLoss("softmax", [0], background=1)
     masks = torch.tensor([[[[1.0, 0.0]]]])
     right = torch.tensor([[[[20.0, -20.0]], [[-20.0, 20.0]]]])
-    assert objective.per_case(right, masks).item() == pytest.approx(0, abs=1e-4)
-    assert objective.per_case(right.flip(1), masks).item() > 1
+    assert objective(right, masks).item() == pytest.approx(0, abs=1e-4)
+    assert objective(right.flip(1), masks).item() > 1
 
 
 def test_pooling_is_mean_and_deviation_of_every_channel_of_every_site():
@@ -96,7 +90,7 @@ def test_discriminator_learns_what_is_told_and_not_what_is_shuffled():
         latent, groups = told()
         if shuffle:
             groups = groups[torch.randperm(len(groups))]
-        objective = AdversarialObjective(Discriminator([3], 2))
+        objective = Adversary([3], [2])
         for _ in range(30):
             objective.observe(outcome([latent], groups))
         held, truth = told(seed=1)
@@ -109,7 +103,7 @@ def test_discriminator_learns_what_is_told_and_not_what_is_shuffled():
 
 def test_discriminator_learns_nothing_from_the_perturbers_loss():
     latent, groups = told()
-    objective = AdversarialObjective(Discriminator([3], 2), learning_rate=1e-2)
+    objective = Adversary([3], [2], learning_rate=1e-2)
     alone = copy.deepcopy(objective.discriminator)
     optimizer = torch.optim.Adam(alone.parameters(), 1e-2)
     for _ in range(3):
@@ -119,7 +113,7 @@ def test_discriminator_learns_nothing_from_the_perturbers_loss():
         # the perturber's loss goes through the discriminator each time, and leaves its gradient
         objective.observe(outcome([latent], groups))
         leaf = latent.clone().requires_grad_()
-        objective(outcome([leaf], groups))["fairness"].backward()
+        objective(outcome([leaf], groups)).backward()
         assert leaf.grad.any()
     for name, value in alone.named_parameters():
         torch.testing.assert_close(dict(objective.discriminator.named_parameters())[name], value)
@@ -127,13 +121,13 @@ def test_discriminator_learns_nothing_from_the_perturbers_loss():
 
 def test_unknown_groups_count_for_neither_player():
     latent, groups = told(8)
-    objective = AdversarialObjective(Discriminator([3], 2))
+    objective = Adversary([3], [2])
     some = groups.clone()
     some[2:] = -1
     leaf = latent.clone().requires_grad_()
-    objective(outcome([leaf], some))["fairness"].backward()
+    objective(outcome([leaf], some)).backward()
     assert leaf.grad[:2].any()
     assert not leaf.grad[2:].any()
     some[1:] = -1
-    assert objective(outcome([latent], some)) == {}
+    assert objective(outcome([latent], some)) is None
     assert objective.observe(outcome([latent], some)) == {}

@@ -98,7 +98,7 @@ def test_perturbs_in_the_precision_it_is_brought_to(name, dtype):
 def test_description_makes_the_same_module(name):
     perturber = new(name, 3, (40, 40))
     description = describe_perturber(perturber)
-    assert description == {"name": name, "channels": 3, "cells": [40, 40]}
+    assert {"name": name, "channels": 3, "cells": [40, 40]}.items() <= description.items()
     twin = build_perturber(description)
     loud(perturber)
     latent = torch.randn(1, 3, 40, 40)

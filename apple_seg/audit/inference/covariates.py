@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apple_seg.audit.inference.arrays import Floats
+from apple_seg.data.groups import UNKNOWN_WORDS
 
 _QUANTILES = (0.05, 0.35, 0.65, 0.95)
 """Where a spline has its knots (Harrell, Regression Modeling Strategies, 2015, table 2.3)."""
@@ -16,8 +17,6 @@ _FEW = 6
 
 _RARE = 10
 """Words of fewer cases are taken together: a level of its own for three cases adjusts nothing."""
-
-UNKNOWN_WORDS = frozenset(("", "unknown", "nan", "na", "n/a", "none", "<na>"))
 
 
 def numbers(column: "pd.Series[Any]") -> Floats | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.document import Answer
 from apple_seg.audit.report.phrases import enumerate_words, level, quoted, with_interval
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Form, form_of, title_of
 from apple_seg.audit.verdicts import Change, Difference, Judgement
 

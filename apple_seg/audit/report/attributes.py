@@ -1,8 +1,11 @@
 """Groups by every attribute that was looked at: the main one in full, the others folded."""
 
+from collections.abc import Sequence
+
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.report.case_tables import cases_table, empties_table, none_empty
 from apple_seg.audit.report.confounding import confounding
-from apple_seg.audit.report.document import Block, Plots, Prose, Section, Terms, tabled
+from apple_seg.audit.report.document import Block, Bullets, Plots, Prose, Section, Terms, tabled
 from apple_seg.audit.report.group_tables import (
     attributes_table,
     harm_table,
@@ -11,9 +14,8 @@ from apple_seg.audit.report.group_tables import (
     verdicts_said,
 )
 from apple_seg.audit.report.headline import differences_plot, means_plot
-from apple_seg.audit.report.opening import answers
+from apple_seg.audit.report.opening import LIMITS, answers
 from apple_seg.audit.report.reading import Result, host_of, others_of
-from apple_seg.audit.results import Comparison
 from apple_seg.audit.tables import title_of
 
 
@@ -39,11 +41,14 @@ def attributes(result: Result) -> Section:
         name="attributes",
         title="All attributes that were looked at",
         blocks=(Prose(said), *tabled([attributes_table(result)])),
-        parts=tuple(_other(one, f"other-{place}") for place, one in enumerate(others_of(result))),
+        parts=tuple(
+            _other(one, f"other-{place}", result.notes)
+            for place, one in enumerate(others_of(result))
+        ),
     )
 
 
-def _other(result: Result, name: str) -> Section:
+def _other(result: Result, name: str, said_before: Sequence[str]) -> Section:
     host = host_of(result)
     metric = title_of(result.settings.metric)
     plots = (means_plot(result, name), differences_plot(result, name))
@@ -59,6 +64,8 @@ def _other(result: Result, name: str) -> Section:
     if not none_empty(result):
         tables.append(empties_table(result))
     blocks += tabled(tables)
+    if notes := tuple(note for note in result.notes if note not in said_before):
+        blocks += [Prose(LIMITS), Bullets(notes)]
     if (alike := confounding(result, f"{name}-alike")) is not None:
         blocks += alike.blocks[1:]  # what adjusting means is said once, of the main attribute
     return Section(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from apple_seg.audit.cases import UNKNOWN_LABEL, Counts
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.limits import ENOUGH
 from apple_seg.audit.report.reading import (
     Result,
@@ -12,7 +13,7 @@ from apple_seg.audit.report.reading import (
     labels_of,
     moved,
 )
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Table, counted, form_of, title_of
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -39,7 +40,8 @@ def cases_table(result: Result) -> Table:
     note = "Clusters: patients, or what stands for them; cases of one cluster are kept together."
     if any(row[0].endswith("(few)") for row in rows):
         note += (
-            f" Few: fewer than {ENOUGH} scored cases; see Limits for how far intervals hold then."
+            f" Few: fewer than {ENOUGH} scored cases; see “Limits of the numbers” for how far "
+            "intervals hold then."
         )
     return Table("Cases", ("", "cases", "clusters", *scored), rows, note)
 

@@ -6,6 +6,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.gallery import LINES
 from apple_seg.audit.report.case_tables import moved_table, quantiles_table
 from apple_seg.audit.report.clouds import before_after, distributions
@@ -20,7 +21,6 @@ from apple_seg.audit.report.document import (
     tabled,
 )
 from apple_seg.audit.report.reading import Result, columns_of, labels_of, moved
-from apple_seg.audit.results import Comparison
 from apple_seg.audit.tables import form_of, title_of
 
 

@@ -1,7 +1,9 @@
 """What does not follow from the answers, in sentences that go with them."""
 
+from apple_seg.audit.comparison import Comparison
+from apple_seg.audit.report.confounding import CONFOUNDING
 from apple_seg.audit.report.reading import moved
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import title_of
 from apple_seg.audit.verdicts import Change, Difference
 
@@ -21,9 +23,15 @@ def not_concluded(result: Audit | Comparison) -> tuple[str, ...]:
 def _not_of_difference(audit: Audit) -> tuple[str, ...]:
     margin, answer = audit.settings.difference_margin, audit.difference_verdict.answer
     if answer is Difference.PRESENT:
+        where = (
+            f": see “{CONFOUNDING}”."
+            if audit.adjusted
+            else ". None of it could be adjusted for here: that takes the sizes of the masks, or "
+            "columns that are declared as covariates."
+        )
         return (
             "Why the groups differ. They may also differ in the size of what is segmented, in "
-            "diagnosis or in how images were taken: see “The group, or what goes with it?”.",
+            f"diagnosis or in how images were taken{where}",
         )
     if answer is Difference.NOT_SHOWN:
         return (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.adjust import Adjustment
 from apple_seg.audit.inference.curves import Curve
 from apple_seg.audit.report.answers import clearest
@@ -11,8 +12,11 @@ from apple_seg.audit.report.forest import Mark, Row, forest
 from apple_seg.audit.report.lines import lines
 from apple_seg.audit.report.phrases import enumerate_words
 from apple_seg.audit.report.reading import Result, audits_of, cuts_of, difference_name, host_of
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Table, form_of, percent, title_of
+
+CONFOUNDING = "The group, or what goes with it?"
+"""What the section is called where others refer to it."""
 
 _HOW = (
     "Regression takes out what goes with each of these: a smooth curve of a number, a step for "
@@ -30,7 +34,7 @@ def confounding(result: Result, name: str = "confounding") -> Section | None:
     known = list(dict.fromkeys(one for some in adjusted for one in some.covariates))
     return Section(
         name=name,
-        title="The group, or what goes with it?",
+        title=CONFOUNDING,
         blocks=(
             Prose(
                 f"Groups also differ in other things, and these may cost {metric} on their own: an "

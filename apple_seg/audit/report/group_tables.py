@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.figures import Disaggregated
 from apple_seg.audit.inference.holm import holm
 from apple_seg.audit.inference.intervals import Estimate
@@ -11,6 +12,7 @@ from apple_seg.audit.report.reading import (
     Result,
     Series,
     audits_of,
+    bootstrapped,
     difference_name,
     direction,
     host_of,
@@ -18,7 +20,7 @@ from apple_seg.audit.report.reading import (
     series,
     unknown_cases,
 )
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Form, Table, form_of, title_of
 
 
@@ -65,17 +67,20 @@ def main_table(result: Result) -> Table:
     for line in lines_of(result):
         last = line.of(shown[-1].figures)
         own = form.difference if line.signed or shown[-1].signed else form
-        row = (f"{last.n_cases:,}", *cells(shown, line, form), own.bootstrap(last))
+        beside = [own.bootstrap(last)] if bootstrapped(result) else []
+        row = (f"{last.n_cases:,}", *cells(shown, line, form), *beside)
         rows.append((_named(result, line.name), *row))
-    boot = "bootstrap interval" if len(shown) == 1 else "bootstrap interval of the change"
-    note = (
-        f"In brackets: {confidence(result)} intervals. The bootstrap, which draws clusters again "
-        "and again, is another way to an interval, and stands beside for comparison."
-    )
+    note, boot = f"In brackets: {confidence(result)} intervals.", []
+    if bootstrapped(result):
+        boot = ["bootstrap interval" + ("" if len(shown) == 1 else " of the change")]
+        note += (
+            " The bootstrap, which draws clusters again and again, is another way to an interval, "
+            "and stands beside for comparison."
+        )
     if unknown := unknown_cases(result):
         note += f" “All cases” holds {unknown:,} of unknown {host_of(result).attribute}, too."
     title = f"Mean {title_of(metric)} by {host_of(result).attribute} ({direction(metric)})"
-    return Table(title, ("", "cases", *(one.title for one in shown), boot), rows, note)
+    return Table(title, ("", "cases", *(one.title for one in shown), *boot), rows, note)
 
 
 def harm_table(result: Comparison) -> Table:

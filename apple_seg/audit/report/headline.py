@@ -2,10 +2,10 @@
 
 from functools import partial
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.report.document import Plot, Plots
 from apple_seg.audit.report.forest import Guide, Mark, Row, forest
 from apple_seg.audit.report.reading import Result, audits_of, difference_name, host_of, labels_of
-from apple_seg.audit.results import Comparison
 from apple_seg.audit.tables import Form, form_of, title_of
 
 

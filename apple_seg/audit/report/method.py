@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.report.case_tables import empties_table, none_empty
 from apple_seg.audit.report.document import Block, Prose, Section, Tabled, Terms, tabled
 from apple_seg.audit.report.metric_tables import (
@@ -10,8 +11,8 @@ from apple_seg.audit.report.metric_tables import (
     policy_table,
     policy_terms,
 )
-from apple_seg.audit.report.reading import Result, audits_of, host_of
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.report.reading import Result, audits_of, bootstrapped, host_of
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Form, Table
 from apple_seg.audit.verdicts import DEFINITIONS
 from apple_seg.files import plain
@@ -25,7 +26,7 @@ _SETTINGS = {
     "resamples": "of the bootstrap",
     "seed": "of bootstrap and permutations",
     "policy": "what a score is where a mask is empty",
-    "tolerance": "of the NSD, in the unit named under Limits",
+    "tolerance": "of the NSD, in the unit of distances",
     "batch_size": "cases in memory at once; changes no number",
     "permutations": "of the test that gives p",
     "covariates": "what differences are adjusted for, beside the size of the mask",
@@ -111,7 +112,7 @@ def _figure(audit: Audit, name: str, key: str, form: Form) -> str:
 def method(result: Result) -> Section:
     """Return how it was decided, and what was declared before."""
     both = ["change", "difference"] if isinstance(result, Comparison) else ["difference"]
-    blocks: list[Block] = [Prose(_INTERVALS)]
+    blocks: list[Block] = [Prose(f"{_INTERVALS} {_bootstrap(result)} {_PERMUTATIONS}")]
     if isinstance(result, Comparison):
         blocks.append(Prose(_PAIRED.format(runs=_runs(result))))
     blocks.append(Prose("Of the possible answers to each question the first that holds is given:"))
@@ -126,8 +127,11 @@ def method(result: Result) -> Section:
 _INTERVALS = (
     "Intervals are cluster-robust t intervals (CR2 variances with Satterthwaite's degrees of "
     "freedom; Bell and McCaffrey 2002): they know that cases of one cluster, such as a patient, "
-    "are alike. The bootstrap draws clusters within groups and takes percentiles. Permutation "
-    "tests deal clusters to groups at random and compare differences by their standard errors."
+    "are alike."
+)
+_PERMUTATIONS = (
+    "Permutation tests deal clusters to groups at random and compare differences by their standard "
+    "errors."
 )
 _PAIRED = "A change is paired: it is of the same cases under both hosts.{runs}"
 
@@ -136,6 +140,18 @@ def _runs(result: Comparison) -> str:
     if result.runs < 2:
         return " The perturber was trained once: how far another training would move is not known."
     return f" It is the mean of {result.runs} training runs."
+
+
+def _bootstrap(result: Result) -> str:
+    """Say what stands beside the t intervals, or why nothing does."""
+    if bootstrapped(result):
+        return "The bootstrap draws clusters within groups and takes percentiles."
+    if isinstance(result, Comparison) and result.runs > 1:
+        return (
+            "No bootstrap stands beside them: it draws patients again, and would say nothing of "
+            "what another training run would change."
+        )
+    return "No bootstrap stands beside them."
 
 
 def _declared(result: Result) -> Table:

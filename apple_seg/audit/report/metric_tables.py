@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.limits import UNITED
 from apple_seg.audit.report.group_tables import cells, lines_of
 from apple_seg.audit.report.phrases import GLOSSES, confidence
 from apple_seg.audit.report.reading import Result, Series, audits_of, direction, host_of, series
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Form, Table, form_of, title_of
 from apple_seg.measure import EVERY_POLICY, POLICIES
 
 
 def metrics_table(result: Result) -> Table:
     """Return every metric by group; which numbers are the better ones stands with each."""
-    names = list(host_of(result).figures)
+    names = [name for name in host_of(result).figures if _known(result, name)]
     blocks = {
         f"{title_of(name)}: {GLOSSES[name]}; {direction(name)}": (
             series(result, name),
@@ -21,8 +23,10 @@ def metrics_table(result: Result) -> Table:
         )
         for name in names
     }
-    columns = [one.title for one in series(result, names[0])]
-    note = f"In brackets: {confidence(result)} intervals. For the unit of distances see Limits."
+    columns = [one.title for one in series(result, result.settings.metric)]
+    note = f"In brackets: {confidence(result)} intervals."
+    if any(name in UNITED for name in names):
+        note += " For the unit of distances see “Limits of the numbers”."
     return _stacked(result, f"All measures by {host_of(result).attribute}", columns, blocks, note)
 
 
@@ -64,6 +68,12 @@ def policy_terms() -> tuple[tuple[str, str], ...]:
         *((name, f"{policy.definition}.") for name, policy in POLICIES.items()),
         ("every policy", EVERY_POLICY),
     )
+
+
+def _known(result: Result, name: str) -> bool:
+    """Return whether any case has it: scores may come without the sizes of the masks."""
+    found = [one.figures for one in series(result, name)]
+    return name == result.settings.metric or any(one.overall.n_cases for one in found)
 
 
 def _stacked(

@@ -1,5 +1,6 @@
 """The first page: the answers, the figures that decided, and how far they go."""
 
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.intervals import Estimate
 from apple_seg.audit.report.answers import (
     change_answer,
@@ -19,8 +20,11 @@ from apple_seg.audit.report.document import (
 from apple_seg.audit.report.headline import headline
 from apple_seg.audit.report.phrases import GLOSSES, confidence, quoted
 from apple_seg.audit.report.reading import Result, audits_of, difference_name, host_of
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.audit.tables import Form, form_of, title_of
+
+LIMITS = "Limits of the numbers"
+"""What the section is called where others refer to it."""
 
 
 def title(result: Result) -> str:
@@ -72,7 +76,7 @@ def mind(result: Result) -> Section:
     lists = {
         "not-concluded": ("What may not be concluded", not_concluded(result)),
         "caveats": ("What is known of these cases", tuple(result.caveats)),
-        "limits": ("Limits of the numbers", tuple(result.notes)),
+        "limits": (LIMITS, tuple(result.notes)),
     }
     return Section(
         name="mind",

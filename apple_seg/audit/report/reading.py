@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 from apple_seg.audit.cases import SIZES, UNKNOWN_LABEL
+from apple_seg.audit.comparison import Comparison
 from apple_seg.audit.inference.figures import Disaggregated
-from apple_seg.audit.results import Audit, Comparison
+from apple_seg.audit.results import Audit
 from apple_seg.measure import METRICS
 
 Result = Audit | Comparison
@@ -41,6 +43,13 @@ def series(result: Result, name: str) -> list[Series]:
     if name in result.changes:  # the true size does not change
         found.append(Series("change", result.changes[name], signed=True))
     return found
+
+
+def bootstrapped(result: Result) -> bool:
+    """Return whether bootstrap intervals stand beside: not of several runs, nor where left out."""
+    figures = series(result, result.settings.metric)[-1].figures
+    found = (figures.overall, *figures.by_group.values(), *figures.difference.values())
+    return any(isfinite(one.bootstrap_low) for one in found)
 
 
 def columns_of(result: Result, name: str) -> dict[str, str]:

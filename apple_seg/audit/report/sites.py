@@ -23,7 +23,11 @@ _LOOKS = tuple(
 
 
 def sites(survey: SiteSurvey) -> Section:
-    """Return what each site gives away of the attribute, and what it matters to the masks."""
+    """Return what each site gives away of the attribute, and what it matters to the masks.
+
+    The most promising site is number 1.
+    """
+    survey = survey.by_promise
     plots = [*_leakage(survey), *_influence(survey)]
     blocks: list[Block] = [Prose(_SAID.format(attribute=survey.attribute))]
     if plots:
@@ -51,9 +55,9 @@ _SAID = (
     "other cases: an AUC (the chance that of two cases of different groups the right one is told) "
     "of 0.5 is guessing, 1 is certainty. Influence is how far masks move when a site is erased or "
     "disturbed, and the Dice that this costs: where masks do not move they do not listen, and "
-    "nothing is to be gained. That an "
-    "attribute can be read is no harm by itself, and that it cannot is no proof that groups are "
-    "served alike."
+    "nothing is to be gained. That an attribute can be read is no harm by itself, and that it "
+    "cannot is no proof that groups are served alike. Sites are numbered by their promise, which "
+    "is what is read beyond guessing times what moves; those where either is ruled out come last."
 )
 _CAPTION = (
     "Bars begin at guessing (0.5), or at no loss (0); thin lines are intervals. The dashed line is "

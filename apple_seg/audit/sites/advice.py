@@ -6,6 +6,7 @@ listen. Both are decided by intervals, so that "no" is said only where the cases
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite
 
 from apple_seg.audit.inference.figures import Disaggregated
 from apple_seg.audit.inference.intervals import Estimate
@@ -93,6 +94,24 @@ def advise(leakage: SiteLeakage | None, influence: SiteInfluence | None) -> Advi
     return Advice(
         decodable=decodable, heard=listens, sentence="; ".join(part for part in parts if part)
     )
+
+
+def promise(leakage: SiteLeakage | None, influence: SiteInfluence | None) -> tuple[int, float]:
+    """Return what sites are ordered by, the most promising one the largest.
+
+    First whether both can be said, cannot be told, or one of them is denied; then the product of
+    what is read beyond chance (AUC - 0.5, of the probe that reads most) and what erasing moves
+    (1 - Dice). It orders point estimates, for readers; the advice is by intervals.
+    """
+    advice = advise(leakage, influence)
+    answers = {advice.decodable, advice.heard}
+    said = 2 if answers == {Answer.YES} else 0 if Answer.NO in answers else 1
+    if leakage is None or influence is None:
+        return said, 0.0
+    read = (leakage.perturbed or leakage.host).strongest.auc - CHANCE
+    moved = influence.erased.mask_moved.overall.value
+    product = max(read, 0.0) * moved
+    return said, product if isfinite(product) else 0.0
 
 
 def decodes(latent: LatentLeakage) -> Answer:

@@ -1,10 +1,10 @@
 """What a survey found at each site of a host, for terminals, files and pictures."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
-from apple_seg.audit.sites.advice import BEYOND, CHANCE, FAINT, QUIET, Advice
+from apple_seg.audit.sites.advice import BEYOND, CHANCE, FAINT, QUIET, Advice, promise
 from apple_seg.audit.sites.influence import SiteInfluence
 from apple_seg.audit.sites.leakage import HostLeakage, LatentLeakage, SiteLeakage
 from apple_seg.audit.sites.settings import SurveySettings
@@ -28,20 +28,6 @@ class SiteFinding:
     leakage: SiteLeakage | None
     influence: SiteInfluence | None
     advice: Advice
-
-
-class Bar(NamedTuple):
-    """One bar of a picture, with its interval."""
-
-    row: str
-    """The site, or whose masks."""
-
-    series: str
-    """What was measured of it."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,29 +57,13 @@ class SiteSurvey:
             "notes": list(self.notes),
         }
 
-    def leakage_bars(self) -> list[Bar]:
-        """Return every AUC, for a picture with a line of chance at 0.5."""
-        bars = []
-        for one in self.sites:
-            for whose, latent in _latents(one.leakage):
-                row = one.site if whose == "host" else f"{one.site}, {whose}"
-                bars += [_bar(row, "linear", latent.linear), _bar(row, "mlp", latent.mlp)]
-                bars.append(_bar(row, "cells", latent.cells))
-        for name, masks in (self.leakage.masks if self.leakage else {}).items():
-            row = f"masks: {name}"
-            bars += [_bar(row, "linear", masks.linear), _bar(row, "mlp", masks.mlp)]
-        return bars
-
-    def influence_bars(self) -> list[Bar]:
-        """Return what masks lost and moved, overall and by group, with a line at 0."""
-        return [
-            Bar(one.site, f"{what} {name}, {label}", found.value, found.low, found.high)
-            for one in self.sites
-            if one.influence is not None
-            for name, effect in one.influence.effects.items()
-            for what, figures in effect.figures.items()
-            for label, found in {"overall": figures.overall, **figures.by_group}.items()
-        ]
+    @property
+    def by_promise(self) -> "SiteSurvey":
+        """The same with its sites in the order of `promise`, best first, for readers."""
+        ordered = sorted(
+            self.sites, key=lambda one: promise(one.leakage, one.influence), reverse=True
+        )
+        return replace(self, sites=tuple(ordered))
 
 
 def _latents(leakage: SiteLeakage | None) -> Iterator[tuple[str, LatentLeakage]]:
@@ -102,10 +72,6 @@ def _latents(leakage: SiteLeakage | None) -> Iterator[tuple[str, LatentLeakage]]
         yield "host", leakage.host
         if leakage.perturbed is not None:
             yield "perturbed", leakage.perturbed
-
-
-def _bar(row: str, series: str, found: Leakage) -> Bar:
-    return Bar(row, series, found.auc, found.low, found.high)
 
 
 def _probes_dict(linear: Leakage, mlp: Leakage) -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """The tables of a site survey, as text, and how a terminal shows them."""
 
-from rich import box
-from rich.console import Group, JustifyMethod, RenderableType
-from rich.markup import escape
-from rich.table import Table as RichTable
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from apple_seg.audit.inference.figures import Disaggregated
+from apple_seg.audit.printed import shown
 from apple_seg.audit.sites.findings import SiteFinding, SiteSurvey
 from apple_seg.audit.sites.leakage import LatentLeakage
 from apple_seg.audit.tables import Form, Table
@@ -18,20 +16,21 @@ _FORM = Form(digits=3)
 def site_tables(found: SiteSurvey) -> list[Table]:
     """Return a table of the sites with their advice, one of leakage and one of influence.
 
-    Where nothing was measured there is none.
+    Where nothing was measured there is none. Rows go as the sites do; see `SiteSurvey.by_promise`.
     """
     return [_sites(found), *_leakage(found), *_influence(found)]
 
 
 def survey_text(found: SiteSurvey) -> RenderableType:
-    """Lay out a survey."""
+    """Lay out a survey, the most promising site first."""
+    found = found.by_promise
     notes = Text("\n".join(f"- {note}" for note in found.notes), style="dim")
-    return Group(*map(_shown, site_tables(found)), notes)
+    return Group(*map(shown, site_tables(found)), notes)
 
 
 def _sites(found: SiteSurvey) -> Table:
     return Table(
-        f"Sites, and what to make of them ({found.attribute})",
+        f"Sites, the most promising first, and what to make of them ({found.attribute})",
         ("site", "channels", "cells", "perturber / host", "advice"),
         [(one.site, *_size(one), one.advice.sentence) for one in found.sites],
     )
@@ -99,19 +98,3 @@ def _most(lost: Disaggregated) -> str:
         return "-"
     name = max(known, key=lambda label: known[label].value)
     return f"{name}: {_FORM.interval(known[name])}"
-
-
-def _shown(table: Table) -> RichTable:
-    shown = RichTable(
-        title=escape(table.title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for place, column in enumerate(table.columns):
-        justify: JustifyMethod = "right" if place > 0 and column != "advice" else "left"
-        shown.add_column(escape(column), justify=justify, overflow="fold")
-    for row in table.rows:
-        shown.add_row(*map(escape, row))
-    return shown

@@ -1,0 +1,28 @@
+"""What a perturber is trained to do: losses, who counts how much, and further terms."""
+
+from collections.abc import Callable, Mapping
+
+from apple_seg.perturb.objectives.adversary import Adversary
+from apple_seg.perturb.objectives.discriminator import Discriminator
+from apple_seg.perturb.objectives.objective import Objective, Target, Term
+from apple_seg.perturb.objectives.outcome import Outcome
+from apple_seg.perturb.objectives.pooling import pool
+from apple_seg.perturb.objectives.segmentation import LOSSES, SegmentationLoss
+from apple_seg.perturb.objectives.weighting import WEIGHTINGS
+
+TERMS: Mapping[str, Callable[..., Term]] = {"adversary": Adversary}
+"""The further terms that a file may name. Each is made from the channels of the sites and the
+number of groups of each attribute, with its options as keywords."""
+
+__all__ = [
+    "LOSSES",
+    "TERMS",
+    "WEIGHTINGS",
+    "Adversary",
+    "Discriminator",
+    "Objective",
+    "Outcome",
+    "SegmentationLoss",
+    "Target",
+    "pool",
+]

@@ -1,0 +1,51 @@
+"""What is trained and shipped: modules that map a latent to one of the same shape."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from apple_seg.perturb.perturbers.lean import LeanPerturber
+from apple_seg.perturb.perturbers.residual import ResidualPerturber
+
+PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {
+    "residual": ResidualPerturber,
+    "lean": LeanPerturber,
+}
+"""The perturbers that a file may name; each takes what its `config` holds: the
+latent's channels, its cells as a keyword, and options."""
+
+
+def describe_perturber(perturber: nn.Module) -> dict[str, Any]:
+    """Return what `build_perturber` needs to make one of the same shape.
+
+    Raises:
+        TypeError: It is none of `PERTURBERS`.
+    """
+    for name, make in PERTURBERS.items():
+        if make is type(perturber):
+            return {"name": name, **perturber.config}  # type: ignore[dict-item]
+    known = ", ".join(PERTURBERS)
+    raise TypeError(f"a {type(perturber).__name__} cannot be saved; known perturbers are: {known}")
+
+
+def build_perturber(description: Mapping[str, Any]) -> nn.Module:
+    """Make a new perturber, the identity, from its description.
+
+    Raises:
+        ValueError: The description names none of `PERTURBERS`.
+    """
+    rest = dict(description)
+    name = rest.pop("name", None)
+    if name not in PERTURBERS:
+        raise ValueError(f"no perturber called {name!r}; known are: {', '.join(PERTURBERS)}")
+    return PERTURBERS[name](rest.pop("channels"), **rest)
+
+
+__all__ = [
+    "PERTURBERS",
+    "LeanPerturber",
+    "ResidualPerturber",
+    "build_perturber",
+    "describe_perturber",
+]
