@@ -1,4 +1,4 @@
-"""The JSON of a report, read back: what a gate needs of it, and whether it can be what was found."""
+"""The JSON of a report, read back: what a gate needs, and whether it can be what was found."""
 
 import json
 from collections.abc import Mapping

@@ -46,6 +46,10 @@ class FitSettings:
     balanced: bool = False
     """Draw each group equally often; cases of unknown group are then left out."""
 
+    draws: int | None = None
+    """Cases drawn an epoch, where that is not to be each of them once: with a hundred cases an
+    epoch of a thousand draws shows each ten times between two validations."""
+
     views: tuple[str, ...] = ("as-is",)
     """Each case is seen in one of these, drawn anew every epoch: "as-is", "flip-h", "flip-w",
     "flip-hw", "flip-d" (mirrored along height, width, depth)."""
@@ -91,6 +95,11 @@ class FitSettings:
         if unknown or not self.views or len({*self.views}) < len(self.views):
             raise ConfigError(
                 f"views are one or more different ones of {', '.join(VIEWS)}; got {self.views}"
+            )
+        if self.draws is not None and self.draws < self.batch_size:
+            raise ConfigError(
+                f"an epoch draws a batch of {self.batch_size} cases at least, got "
+                f"draws={self.draws}"
             )
         if self.prompts < 1:
             raise ConfigError(f"a case has 1 prompt at least, got prompts={self.prompts}")

@@ -33,18 +33,27 @@ class Sampler:
     views: int = 1
     prompts: int = 1
 
+    draws: int | None = None
+    """Cases drawn an epoch, none a second time before all have come once; None for as many as there
+    are."""
+
     balanced: bool = False
     """Whether each group is drawn equally often; cases of unknown group are then left out."""
 
     @property
     def batches(self) -> int:
         """How many batches an epoch has; what does not fill one is left out."""
-        return len(self.codes) // self.batch_size
+        return self._length // self.batch_size
+
+    @property
+    def _length(self) -> int:
+        return self.draws or len(self.codes)
 
     def epoch(self, epoch: int) -> list[list[Draw]]:
         """Return the batches of one epoch, each of `batch_size` draws."""
         rng = np.random.default_rng([self.seed, epoch])
-        order = self._balanced(rng) if self.balanced else rng.permutation(len(self.codes))
+        every = np.arange(len(self.codes))
+        order = self._balanced(rng) if self.balanced else _repeated(every, self._length, rng)
         views = rng.integers(self.views, size=len(order))
         prompts = rng.integers(self.prompts, size=len(order))
         draws = [Draw(*map(int, drawn)) for drawn in zip(order, views, prompts, strict=True)]
@@ -52,11 +61,11 @@ class Sampler:
         return [draws[start : start + self.batch_size] for start in starts]
 
     def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return N places, equally many of each group: large ones in part, small ones repeated."""
+        """Return places, equally many of each group: large ones in part, small ones repeated."""
         groups = [code for code in np.unique(self.codes) if code >= 0]
-        share = -(-len(self.codes) // len(groups))
+        share = -(-self._length // len(groups))
         chosen = [_repeated(np.flatnonzero(self.codes == code), share, rng) for code in groups]
-        return rng.permutation(np.concatenate(chosen))[: len(self.codes)]
+        return rng.permutation(np.concatenate(chosen))[: self._length]
 
 
 def _repeated(

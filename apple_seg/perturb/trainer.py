@@ -176,6 +176,7 @@ class _Fit:
             views=len(self.settings.views),
             prompts=self.settings.prompts,
             balanced=self.settings.balanced,
+            draws=self.settings.draws,
         )
 
     def _codes(self) -> NDArray[np.int64]:

@@ -40,6 +40,16 @@ def test_balanced_epochs_draw_groups_equally_often_and_no_unknown():
     assert list(np.bincount(codes[unbalanced] + 1)) == [2, 90, 8]
 
 
+def test_a_longer_epoch_shows_every_case_equally_often_and_a_shorter_one_some():
+    long = sampler(draws=25, batch_size=5).epoch(1)
+    assert len(long) == 5
+    counts = np.bincount(places(long), minlength=9)
+    assert counts.sum() == 25
+    assert {*counts} == {2, 3}  # 25 draws of 9 cases
+    short = places(sampler(draws=5).epoch(1))
+    assert len(short) == len({*short}) == 4
+
+
 def test_views_and_prompts_are_drawn_anew_every_epoch():
     one = sampler(np.zeros(400, int), views=3, prompts=5, batch_size=400)
     (first,), (second,) = one.epoch(1), one.epoch(2)

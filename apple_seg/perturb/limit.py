@@ -1,0 +1,179 @@
+"""The limit: what training the whole host on the same cases, to the same end, would bring."""
+
+import copy
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from apple_seg.data import Cohort, Groups
+from apple_seg.host import Pipeline
+from apple_seg.perturb.acceleration import accelerated
+from apple_seg.perturb.attributes import Attributes
+from apple_seg.perturb.feeds import ImageFeed, Known, stream
+from apple_seg.perturb.methods import MethodSpec
+from apple_seg.perturb.preflight import check_fit, check_state
+from apple_seg.perturb.progress import Progress
+from apple_seg.perturb.recipe import Problem, Recipe, build_recipe
+from apple_seg.perturb.record import FitResult, FitSettings
+from apple_seg.perturb.reporting import epoch_event, result_of
+from apple_seg.perturb.sampling import Sampler
+from apple_seg.perturb.selection import RULES
+from apple_seg.perturb.stepping import Stepper
+from apple_seg.perturb.task import FitTask
+from apple_seg.perturb.validation import validate
+from apple_seg.processes import ONE
+from apple_seg.replay import ReplayNote, ReplaySettings
+
+
+def fine_tune(
+    pipeline: Pipeline,
+    *,
+    train: Cohort,
+    validation: Cohort,
+    groups: Groups | None = None,
+    others: Sequence[Groups] = (),
+    method: MethodSpec | None = None,
+    settings: FitSettings | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Train every weight of the host itself, which `fit` never does; to compare with.
+
+    Objective, order of cases, views, validation and selection are those of `fit`; no perturber
+    acts. Norm layers that learn from batches do so. A host without its checkpoint is trained from
+    scratch. The wrapped host is left with the weights that the rule keeps, frozen: wrap one that
+    may be lost. In one process, and not resumed after a kill.
+
+    Args:
+        pipeline: A wrapped host as it is deployed; its perturbers are taken out.
+        train: Annotated cases.
+        validation: Annotated cases of other patients, from which the epoch is chosen.
+        groups: As `fit` has them.
+        others: As `fit` has them.
+        method: Its loss, weighting and terms; mere segmentation loss by default.
+        settings: As `fit` has them; `learning_rate` is of the host's weights.
+        progress: Whether to show bars.
+
+    Raises:
+        FitError: As `fit` raises it.
+        GroupError: As `fit` raises it.
+    """
+    check_state(pipeline.segmentor)
+    method = method or MethodSpec(name="segmentation-only")
+    settings = settings or FitSettings()
+    every = (*([groups] if groups else []), *others)
+    attributes = Attributes.of(train.table, every, method.numbers)
+    check_fit(pipeline, train, validation, attributes, settings)
+    task = FitTask(
+        pipeline, train, validation, attributes, method, settings, ReplaySettings(), None, progress
+    )
+    segmentor = pipeline.segmentor
+    segmentor.install([nn.Identity() for _ in segmentor.sites])
+    device = next(segmentor.host.parameters()).device
+    try:
+        with (
+            torch.random.fork_rng([device] if device.type == "cuda" else []),
+            accelerated(settings, device, None) as accelerator,
+            ThreadPoolExecutor() as pool,
+        ):
+            segmentor.host.requires_grad_(True)
+            return _Tuning(task, accelerator, pool).run()
+    finally:
+        segmentor.host.requires_grad_(False).eval()
+
+
+class _Tuning:
+    """One run of it."""
+
+    def __init__(self, task: FitTask, accelerator: object, pool: ThreadPoolExecutor) -> None:
+        settings, table = task.settings, task.train.table
+        known = Known(task.attributes.codes(table), task.attributes.standardised(table))
+        views, prompts = settings.views, settings.prompts
+        first = task.attributes.first
+        problem = Problem(
+            task.pipeline.segmentor.shapes,
+            task.attributes.counts(table),
+            task.pipeline.spec,
+            task.pipeline.classes,
+        )
+        torch.manual_seed(settings.seed)
+        self.task = task
+        self.host = task.pipeline.segmentor.host
+        self.recipe = Recipe([self.host], build_recipe(task.method, problem).objective)
+        self.recipe.objective.to(next(self.host.parameters()).device)
+        self.feed = ImageFeed(
+            task.pipeline, task.train, task.validation, known, views, prompts, pool
+        )
+        self.sampler = Sampler(
+            codes=np.full(len(table), -1) if first is None else first.codes(table),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            views=len(views),
+            prompts=prompts,
+            balanced=settings.balanced,
+            draws=settings.draws,
+        )
+        sizes = tuple(len(one.labels) for one in task.attributes.groups)
+        self.stepper = Stepper(
+            accelerator, task.pipeline, self.recipe, settings, self.sampler.batches, sizes
+        )
+        self.stepper.proved = True  # no perturber waits for a gradient
+        self.progress = Progress()
+
+    def run(self) -> FitResult:
+        """Train, select, install."""
+        settings, progress = self.task.settings, self.progress
+        self._validate()
+        for epoch in range(1, settings.epochs + 1):
+            start = time.perf_counter()
+            torch.manual_seed(settings.seed + epoch)
+            progress.losses.append(self._train(epoch))
+            trained = time.perf_counter() - start
+            with self.stepper.averaged():
+                self._validate()
+            seconds = time.perf_counter() - start
+            progress.seconds += seconds
+            progress.log.append(
+                epoch_event(progress, progress.losses[-1], trained=trained, seconds=seconds)
+            )
+            if settings.patience is not None and progress.idle >= settings.patience:
+                break
+        self.host.load_state_dict(progress.best[0])
+        why = "the whole host is trained, its encoder too"
+        return result_of(self.task, self.recipe, progress, ReplayNote(used=False, why=why))
+
+    def _train(self, epoch: int) -> dict[str, float]:
+        self.task.pipeline.segmentor.train()
+        self.host.train()
+        device = next(self.host.parameters()).device
+        batches = self.sampler.epoch(epoch)
+        label = f"epoch {epoch}/{self.task.settings.epochs}"
+        found = []
+        bar = tqdm(
+            stream(self.feed, batches, device),
+            label,
+            total=len(batches),
+            disable=None if self.task.progress else True,
+            leave=False,
+        )
+        for batch in bar:
+            found.append(self.stepper.backward(self.feed, batch))
+            self.stepper.update()
+        self.task.pipeline.segmentor.eval()
+        means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+        return means | self.recipe.objective.end_epoch()
+
+    def _validate(self) -> None:
+        """Validate the host as it is, and keep its weights if the rule does."""
+        progress, settings = self.progress, self.task.settings
+        epoch = len(progress.candidates)
+        progress.candidates.append(
+            validate(self.feed, self.task, epoch, processes=ONE, progress=self.task.progress)
+        )
+        if RULES[settings.selection](progress.candidates, settings.margin).epoch == epoch:
+            progress.kept = epoch
+            progress.best = [copy.deepcopy(self.host.state_dict())]

@@ -1,0 +1,111 @@
+"""Climb the ladder: fit its rungs on train and validation, then audit them on the test split.
+
+    python -m benchmarks.ladder fit --host unet --scenario as-deployed --cases 100
+    python -m benchmarks.ladder show --host unet --scenario as-deployed --cases 100
+
+`fit` and `show` never read a test case. What is done already is skipped, so that everything can
+be stopped and started again; where a GPU is there, it is used.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from apple_seg.config import Experiment, read_experiment
+from apple_seg.errors import AppleSegError
+from benchmarks.ladder.fitting import Climb, climb, done
+from benchmarks.ladder.rungs import RUNGS, settings_of
+from benchmarks.ladder.scenarios import SCENARIOS, team_cases
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+HOSTS = ("unet", "sam")
+
+
+def main() -> None:
+    """Parse the command line and do what it says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["fit", "show"])
+    parser.add_argument("--host", choices=HOSTS, default="unet")
+    parser.add_argument("--scenario", choices=list(SCENARIOS), nargs="+", default=list(SCENARIOS))
+    parser.add_argument("--cases", nargs="+", default=["all", "100"], help="numbers, or all")
+    parser.add_argument("--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("-q", "--quiet", action="store_true", help="no bars")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    options = parser.parse_args()
+    gpu = ["device=cuda"] if torch.cuda.is_available() else []
+    path = EXPERIMENTS / f"ladder-{options.host}.toml"
+    experiment = read_experiment(path, [*gpu, *options.overrides])
+    (_fit if options.action == "fit" else _show)(experiment, options)
+
+
+def _climbs(experiment: Experiment, options: Any) -> Iterator[Climb]:
+    train = experiment.cohort.read().split(experiment.splits.fit)
+    every = len(team_cases(train, None, 0))
+    for scenario in options.scenario:
+        for cases in options.cases:
+            number = None if cases == "all" else int(cases)
+            for seed in options.seeds:
+                for name in options.rungs:
+                    rung = RUNGS[name]
+                    yield Climb(
+                        experiment=experiment,
+                        scenario=scenario,
+                        cases=number,
+                        name=name,
+                        rung=rung,
+                        settings=settings_of(rung, options.host, number or every, seed),
+                    )
+
+
+def _fit(experiment: Experiment, options: Any) -> None:
+    cohort = experiment.cohort.read()
+    climbs = list(_climbs(experiment, options))
+    for task in tqdm(climbs, "fits", disable=options.quiet or None):
+        record = climb(task, cohort, progress=not options.quiet)
+        tqdm.write(f"{task.stem.relative_to(experiment.output)}: {_said(record['fit'])}")
+
+
+def _show(experiment: Experiment, options: Any) -> None:
+    found: dict[str, list[Any]] = {}
+    for task in _climbs(experiment, options):
+        if (record := done(task)) is not None:
+            group = task.stem.parent.relative_to(experiment.output)
+            found.setdefault(str(group), []).append(record["fit"])
+    for name, fits in found.items():
+        print(f"{name:<48}{_table(fits)}")
+
+
+def _said(fit: Any) -> str:
+    host, best = fit["candidates"][0], fit["selected"]
+    return (
+        f"{_worst(host):.4f} -> {_worst(best):.4f} in epoch {best['epoch']}, "
+        f"{fit['trained_parameters'] / fit['host_parameters']:.1%} trained, {fit['seconds']:.0f} s"
+    )
+
+
+def _table(fits: list[Any]) -> str:
+    gains = [_worst(fit["selected"]) - _worst(fit["candidates"][0]) for fit in fits]
+    overall = [fit["selected"]["overall"] - fit["candidates"][0]["overall"] for fit in fits]
+    return (
+        f"worst {np.mean(gains):+.4f} ({min(gains):+.4f} to {max(gains):+.4f}, {len(fits)} seeds) "
+        f"overall {np.mean(overall):+.4f}, {np.mean([fit['seconds'] for fit in fits]):.0f} s"
+    )
+
+
+def _worst(candidate: Any) -> float:
+    return float(min(candidate["by_group"].values()))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AppleSegError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -1,0 +1,120 @@
+"""Fit one rung on cases that its host has not seen, on train and validation splits only."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apple_seg.config import Experiment
+from apple_seg.data import Cohort
+from apple_seg.files import to_json, write_text
+from apple_seg.perturb import FitResult, FitSettings, fit
+from apple_seg.perturb.limit import fine_tune
+from apple_seg.perturb.progress import discard_checkpoint
+from apple_seg.replay import ReplaySettings
+from apple_seg.ship import save
+from apple_seg.workflow import pipeline_of, wrapped
+from benchmarks.ladder.rungs import Rung
+from benchmarks.ladder.scenarios import of_scenario, team_cases
+from benchmarks.run import some
+
+VALIDATION_CASES = 800
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """One rung, one host, one scenario, so many cases, one seed."""
+
+    experiment: Experiment
+    """Of the host; its checkpoint's name lacks the scenario."""
+
+    scenario: str
+    cases: int | None
+    """None for all that there are."""
+
+    name: str
+    rung: Rung
+    settings: FitSettings
+
+    @property
+    def stem(self) -> Path:
+        """Where what comes of it is kept, without the suffix; not committed."""
+        cases = self.cases or "all"
+        folder = self.experiment.output / f"{self.scenario}-{cases}" / self.name
+        return folder / f"seed-{self.settings.seed}"
+
+    @property
+    def weights(self) -> Path:
+        """The perturbers, or the weights of a host that was trained."""
+        return self.stem.with_suffix(".pt" if self.rung.whole_host else ".safetensors")
+
+    @property
+    def record(self) -> Path:
+        """What the fit said."""
+        return self.stem.with_suffix(".json")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What another fit would have otherwise, as JSON has it."""
+        said = {"method": self.rung.method, "settings": self.settings}
+        loaded: dict[str, Any] = json.loads(to_json(said))
+        return loaded
+
+
+def done(task: Climb) -> dict[str, Any] | None:
+    """Return the record of a climb that was made with these very settings."""
+    if not (task.record.is_file() and task.weights.is_file()):
+        return None
+    record: dict[str, Any] = json.loads(task.record.read_text())
+    return record if record["identity"] == task.identity else None
+
+
+def climb(task: Climb, cohort: Cohort, *, progress: bool) -> Mapping[str, Any]:
+    """Fit, unless it is done, and return the record."""
+    if (found := done(task)) is not None:
+        return found
+    splits = task.experiment.splits
+    train = team_cases(cohort.split(splits.fit), task.cases, task.settings.seed)
+    validation = some(cohort.split(splits.validation), VALIDATION_CASES)
+    result = _fit(task, train, validation, progress=progress)
+    record = {"identity": task.identity, "fit": json.loads(to_json(result.to_dict()))}
+    write_text(task.record, to_json(record))
+    return record
+
+
+def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> FitResult:
+    experiment = of_scenario(task.experiment, task.scenario)
+    experiment = replace(experiment, method=task.rung.method)
+    if task.rung.from_scratch:
+        experiment = replace(experiment, host=replace(experiment.host, checkpoint=None))
+        torch.manual_seed(task.settings.seed)
+    given: dict[str, Any] = {
+        "train": train,
+        "validation": validation,
+        "groups": experiment.groups,
+        "method": experiment.method,
+        "settings": task.settings,
+        "progress": progress,
+    }
+    with wrapped(experiment, train) as segmentor:
+        pipeline = pipeline_of(experiment, segmentor, train)
+        if task.rung.whole_host:
+            result = fine_tune(pipeline, **given)
+            task.weights.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(segmentor.host.state_dict(), task.weights)
+            return result
+        replay = ReplaySettings(folder=_records(task, experiment))
+        result = fit(pipeline, **given, replay=replay, folder=task.stem)
+        save(segmentor, task.weights, spec=experiment.host, cohort=train.digest())
+    discard_checkpoint(task.stem)
+    return result
+
+
+def _records(task: Climb, experiment: Experiment) -> Path:
+    """Return where the latents are kept for all rungs that record the same."""
+    cases = "all" if task.cases is None else f"{task.cases}-{task.settings.seed}"
+    sites = experiment.method.parts.sites
+    return task.experiment.output / "replay" / f"{task.scenario}-{sites}-{cases}"
