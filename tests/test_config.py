@@ -9,6 +9,7 @@ from apple_seg.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "benchmarks" / "experiments").glob("*.toml"))
+LADDER = sorted((ROOT / "benchmarks" / "ladder" / "hosts").glob("*.toml"))
 SMALL = """
 [host]
 factory = "hosts:ToyHost"
@@ -31,13 +32,16 @@ def small(tmp_path):
 
 def test_there_are_experiments_for_five_hosts():
     assert len(EXPERIMENTS) == 5
+    assert [path.stem for path in LADDER] == ["sam", "unet"]
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*EXPERIMENTS, *LADDER], ids=lambda path: path.stem)
 def test_every_experiment_file_opens_with_its_command_and_is_valid(path, monkeypatch):
     monkeypatch.setenv("HAM10000", "/somewhere/ham10000.zip")
     first = path.read_text().splitlines()[0]
-    assert first == f"# apple-seg fit benchmarks/experiments/{path.name}"
+    run = f"apple-seg fit benchmarks/experiments/{path.name}"
+    climb = f"python -m benchmarks.ladder fit --host {path.stem}"
+    assert first == f"# {climb if path in LADDER else run}"
     experiment = read_experiment(path)
     assert experiment.groups.labels == ("age < 60", "age >= 60")
     assert experiment.host.factory.partition(":")[0]

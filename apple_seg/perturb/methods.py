@@ -8,6 +8,7 @@ from typing import Any
 
 from apple_seg.errors import ConfigError
 from apple_seg.host import Site
+from apple_seg.names import meant
 from apple_seg.perturb.objectives import LOSSES, TERMS, WEIGHTINGS, Target
 from apple_seg.perturb.parts import Part, check_part
 from apple_seg.perturb.perturbers import PERTURBERS
@@ -32,6 +33,19 @@ METHODS: Mapping[str, Parts] = {
     "apple": Parts(sites="bottleneck", perturber="residual", terms={"adversary": 0.1}),
     # Its control, and everybody's: mere fine-tuning of perturbers. What does the rest add to it?
     "segmentation-only": Parts(),
+    # Each group counts alike, however few its cases.
+    "balanced": Parts(weighting="balanced"),
+    # Sagawa et al., arXiv 1911.08731: group DRO. Step and adjustment are ours.
+    "worst-group": Parts(weighting="worst-group"),
+    # FairSeg, ICLR 2024, arXiv 2311.02189, without the bug of its code; no gamma published.
+    "febs": Parts(weighting="febs"),
+    # Levy et al., arXiv 2010.05893: the tail of the losses. Needs no attribute.
+    "cvar": Parts(weighting="cvar"),
+    # After JTT, Liu et al., arXiv 2107.09044: what the host does worst. Needs no attribute.
+    "hard-cases": Parts(weighting="hard-cases"),
+    # Ours: the difference itself, squared. The gradient is 2 * gap * that of the group served
+    # worse: at 10, a gap of 0.05 makes that group count once more.
+    "gap": Parts(terms={"gap": 10.0}),
 }
 
 
@@ -73,7 +87,10 @@ class MethodSpec:
 
     def __post_init__(self) -> None:
         if self.name not in METHODS:
-            raise ConfigError(f"no method called {self.name!r}; known are: {', '.join(METHODS)}")
+            known = ", ".join(METHODS)
+            raise ConfigError(
+                f"no method called {self.name!r}{meant(self.name, METHODS)}; known are: {known}"
+            )
         parts = self.parts
         check_part("perturber", parts.perturber, PERTURBERS)
         check_part("loss", parts.loss, LOSSES)

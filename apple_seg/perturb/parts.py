@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from apple_seg.errors import ConfigError
+from apple_seg.names import meant
 
 Part = str | Mapping[str, Any]
 """A name, or a table with the name and its options."""
@@ -35,7 +36,9 @@ def check_part(what: str, part: Part, known: Mapping[str, Callable[..., Any]]) -
     """
     name, options = name_and_options(part)
     if name not in known:
-        raise ConfigError(f"no {what} called {name!r}; known are: {', '.join(known)}")
+        raise ConfigError(
+            f"no {what} called {name!r}{meant(name, known)}; known are: {', '.join(known)}"
+        )
     if lost := sorted({*options} - {*options_of(known[name])}):
         takes = ", ".join(options_of(known[name])) or "none"
         raise ConfigError(

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError
+from apple_seg.names import meant
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.selection import RULES, Candidate
 from apple_seg.replay import ReplayNote
@@ -84,7 +85,10 @@ class FitSettings:
                 f"{self.weight_decay}, {self.average}"
             )
         if self.selection not in RULES:
-            raise ConfigError(f"no rule {self.selection!r}; known are: {', '.join(RULES)}")
+            known = ", ".join(RULES)
+            raise ConfigError(
+                f"no rule {self.selection!r}{meant(self.selection, RULES)}; known are: {known}"
+            )
         if self.accumulate < 1 or (self.patience is not None and self.patience < 1):
             raise ConfigError(
                 f"accumulate and patience are 1 at least; got {self.accumulate}, {self.patience}"

@@ -1,7 +1,7 @@
 r"""Train the host of an experiment file on its cohort: what a team would have deployed.
 
     python -m benchmarks.hosts.train benchmarks/experiments/ham10000-unet.toml --epochs 10
-    python -m benchmarks.hosts.train benchmarks/experiments/ladder-unet.toml \
+    python -m benchmarks.hosts.train benchmarks/ladder/hosts/unet.toml \
         --scenario under-represented --epochs 40
 
 The weights of the epoch with the highest validation Dice are kept, rounded to half precision.

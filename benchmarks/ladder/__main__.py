@@ -22,8 +22,7 @@ from benchmarks.ladder.fitting import Climb, climb, done
 from benchmarks.ladder.rungs import RUNGS, settings_of
 from benchmarks.ladder.scenarios import SCENARIOS, team_cases
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-HOSTS = ("unet", "sam")
+HOSTS = {path.stem: path for path in sorted((Path(__file__).parent / "hosts").glob("*.toml"))}
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", choices=["fit", "show"])
-    parser.add_argument("--host", choices=HOSTS, default="unet")
+    parser.add_argument("--host", choices=list(HOSTS), default="unet")
     parser.add_argument("--scenario", choices=list(SCENARIOS), nargs="+", default=list(SCENARIOS))
     parser.add_argument("--cases", nargs="+", default=["all", "100"], help="numbers, or all")
     parser.add_argument("--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS))
@@ -41,8 +40,7 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     gpu = ["device=cuda"] if torch.cuda.is_available() else []
-    path = EXPERIMENTS / f"ladder-{options.host}.toml"
-    experiment = read_experiment(path, [*gpu, *options.overrides])
+    experiment = read_experiment(HOSTS[options.host], [*gpu, *options.overrides])
     (_fit if options.action == "fit" else _show)(experiment, options)
 
 
