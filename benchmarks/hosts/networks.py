@@ -1,5 +1,6 @@
 """Factories of the SAM-like hosts, from the real classes, at a size that two cores can train."""
 
+from functools import partial
 from typing import Any
 
 import timm
@@ -61,11 +62,15 @@ def _vit(image_size: int, channels: int, *, width: int = 192, heads: int = 3) ->
         use_rel_pos=True,
         window_size=8,
         global_attn_indexes=(2, 5),
-        norm_layer=lambda width: nn.LayerNorm(width, eps=1e-6),
+        norm_layer=lambda channels: nn.LayerNorm(channels, eps=1e-6),
     )
 
 
-_ENCODERS: dict[str, Any] = {"vit": _vit, "tiny-vit": TinyViTEncoder}
+_ENCODERS: dict[str, Any] = {
+    "vit": _vit,
+    "small-vit": partial(_vit, width=144, heads=4),
+    "tiny-vit": TinyViTEncoder,
+}
 
 
 def parameters(host: nn.Module) -> int:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
@@ -32,7 +33,7 @@ def seen(cases: Cohort, scenario: str) -> Cohort:
     """Return those of some cases that who trained the host of a scenario could have had."""
     if scenario == AS_DEPLOYED:
         return cases
-    ages = cases.table["age"].astype(float)
+    ages = pd.to_numeric(cases.table["age"], errors="coerce")
     return cases.take(cases.table.index[ages < OLDEST].to_numpy())
 
 
