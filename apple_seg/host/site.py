@@ -34,10 +34,15 @@ class Site:
     """Submodules that go on reading the latent as it was. Where one tensor feeds both a skip
     and the deeper encoder, this names the deeper encoder: only the decoder is to be perturbed."""
 
+    axis: int = 1
+    """Where the latent has its channels: -1 for a transformer's tokens, (N, T, C) or (N, h, w, C).
+    Perturbers and objectives get them as (N, C, *cells) all the same."""
+
     def __str__(self) -> str:
         item = "" if self.item is None else f"[{self.item!r}]"
         io = ".input" if self.io == "input" else ""
-        return f"{self.module or '(host)'}{io}{item}"
+        axis = "" if self.axis == 1 else f" (channels at {self.axis})"
+        return f"{self.module or '(host)'}{io}{item}{axis}"
 
     def through(self) -> Self:
         """Return this site such that the deeper encoder reads the perturbed latent too."""

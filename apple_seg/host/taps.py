@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from apple_seg.errors import SiteError
 from apple_seg.host.site import Site, submodule
 
 
@@ -107,10 +108,10 @@ class Tap:
         """Keep what the decoder gets, and return what is to be handed on."""
         if self.copies or perturbed.is_inference():  # inference tensors count no versions
             kept = perturbed.clone()
-            self.latents.append(kept if untouched else perturbed)
+            self.latents.append((kept if untouched else perturbed).movedim(self.site.axis, 1))
             self._versions.append(0)
             return perturbed if untouched else kept
-        self.latents.append(perturbed)
+        self.latents.append(perturbed.movedim(self.site.axis, 1))  # a view: it counts versions too
         self._versions.append(perturbed._version)
         return perturbed
 
@@ -120,12 +121,22 @@ class Tap:
             return latent
         clean = latent.clone() if latent.is_inference() and torch.is_grad_enabled() else latent
         clean = clean.to(torch.promote_types(clean.dtype, torch.float32))
+        clean = self._channels_second(clean)
         match_to(self.perturber, clean)
         with torch.autocast(clean.device.type, enabled=False):
             perturbed: Tensor = self.perturber(clean)
             if strength != 1:
                 perturbed = torch.lerp(clean, perturbed, strength)
-        return perturbed.to(latent.dtype)
+        return perturbed.movedim(1, self.site.axis).to(latent.dtype)
+
+    def _channels_second(self, latent: Tensor) -> Tensor:
+        axis = self.site.axis
+        if axis % latent.ndim == 0 or not -latent.ndim < axis < latent.ndim:
+            raise SiteError(
+                f"{self.site} holds {tuple(latent.shape)}, which has no channels at axis {axis}: "
+                "1 where they come second, -1 where they come last"
+            )
+        return latent.movedim(axis, 1)
 
 
 @dataclass

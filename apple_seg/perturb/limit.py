@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from apple_seg.data import Cohort, Groups
+from apple_seg.errors import ConfigError
 from apple_seg.host import Pipeline
 from apple_seg.perturb.acceleration import accelerated
 from apple_seg.perturb.attributes import Attributes
@@ -61,9 +62,12 @@ def fine_tune(
     Raises:
         FitError: As `fit` raises it.
         GroupError: As `fit` raises it.
+        ConfigError: The method is solved, not trained.
     """
     check_state(pipeline.segmentor)
     method = method or MethodSpec(name="segmentation-only")
+    if method.solved:
+        raise ConfigError(f"{method.name} is solved for perturbers; a host cannot be trained so")
     settings = settings or FitSettings()
     every = (*([groups] if groups else []), *others)
     attributes = Attributes.of(train.table, every, method.numbers)

@@ -62,7 +62,10 @@ def _objective(method: MethodSpec, problem: Problem) -> Objective:
     terms = {}
     for name, term in parts.terms.items():
         weight, options = weighed(term)
-        terms[name] = weight, make_part({"name": name, **options}, TERMS, channels, sizes)
+        terms[name] = (
+            weight,
+            make_part({"name": name, **options}, TERMS, channels, sizes, len(method.numbers)),
+        )
     every = [count for counts in problem.counts for count in counts]
     weighting = make_part(parts.weighting, WEIGHTINGS, every)
     return Objective(loss, weighting, terms, target=method.target)

@@ -143,5 +143,7 @@ class FitResult:
         """Return everything as plain values for JSON."""
         plain = asdict(self)
         plain["method"]["sites"] = list(self.sites)
-        plain["parts"] = asdict(self.method.parts) | {"sites": list(self.sites)}
+        parts = asdict(self.method.parts) | {"sites": list(self.sites)}
+        untrained = ("loss", "weighting", "terms") if self.method.solved else ()
+        plain["parts"] = {name: part for name, part in parts.items() if name not in untrained}
         return plain

@@ -138,6 +138,9 @@ class Stepper:
             batch.numbers.to(raw.device),
             lambda: self._deployed(feed, batch)[inside],
             self._gather,
+            self.recipe.objective.loss,
+            self.recipe.objective.target,
+            whole=tuple(grid),
         )
 
     def _deployed(self, feed: Feed, batch: TrainBatch) -> Tensor:

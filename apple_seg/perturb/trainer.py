@@ -20,6 +20,7 @@ from apple_seg.files import to_json_line
 from apple_seg.host import Pipeline, channels_last
 from apple_seg.perturb.acceleration import accelerated
 from apple_seg.perturb.attributes import Attributes
+from apple_seg.perturb.closed import Solver
 from apple_seg.perturb.feeds import Feed, open_feed, stream
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.preflight import check_fit, check_state
@@ -184,25 +185,35 @@ class _Fit:
         first, table = self.task.attributes.first, self.task.train.table
         return np.full(len(table), UNKNOWN) if first is None else first.codes(table)
 
-    def _train(self, recipe: Recipe, feed: Feed, note: ReplayNote) -> None:
+    def _stepper(self, recipe: Recipe) -> Stepper | Solver:
+        """Return what changes the perturbers: step by step, or at once."""
+        if self.task.method.solved:
+            return Solver(self.task, recipe, self.processes, self.device)
         sizes = tuple(len(one.labels) for one in self.task.attributes.groups)
-        stepper = Stepper(
+        return Stepper(
             self.accelerator, self.task.pipeline, recipe, self.settings, self.sampler.batches, sizes
         )
+
+    def _train(self, recipe: Recipe, feed: Feed, note: ReplayNote) -> None:
+        stepper = self._stepper(recipe)
         identity = self.task.identity(note)
         self._begin(stepper, identity, feed)
         while not self._done():
             epoch = self.progress.epoch + 1
             start = time.perf_counter()
             torch.manual_seed(self.settings.seed + epoch)
-            losses = self._train_epoch(feed, stepper, epoch)
+            losses = {}
+            if isinstance(stepper, Solver):
+                stepper.solve(feed)
+            else:
+                losses = self._train_epoch(feed, stepper, epoch)
             trained = time.perf_counter() - start
             with stepper.averaged():
                 self._validate(feed, recipe, losses)
             self._log_epoch(losses, trained, time.perf_counter() - start)
             self._save(stepper, identity)
 
-    def _begin(self, stepper: Stepper, identity: Mapping[str, Any], feed: Feed) -> None:
+    def _begin(self, stepper: Stepper | Solver, identity: Mapping[str, Any], feed: Feed) -> None:
         """Go on where a killed fit ended, or start with the identity."""
         folder, answer = self.task.folder, self.task.answer
         if len({to_json_line(one) for one in self.processes.gather(identity)}) > 1:
@@ -213,7 +224,7 @@ class _Fit:
         if isinstance(found, Resumed):
             stepper.load_state_dict(found.state)
             self.progress = found.progress
-            self._say(f"going on after epoch {found.progress.epoch} of {self.settings.epochs}")
+            self._say(f"going on after epoch {found.progress.epoch} of {self._epochs}")
             return
         if found:
             self._say(found)
@@ -224,10 +235,14 @@ class _Fit:
         self._log_epoch({}, 0.0, time.perf_counter() - start)
         self._save(stepper, identity)
 
+    @property
+    def _epochs(self) -> int:
+        return 1 if self.task.method.solved else self.settings.epochs
+
     def _done(self) -> bool:
         patience, idle = self.settings.patience, self.progress.idle
         stale = patience is not None and idle >= patience
-        return self.progress.epoch >= self.settings.epochs or stale
+        return self.progress.epoch >= self._epochs or stale
 
     def _train_epoch(self, feed: Feed, stepper: Stepper, epoch: int) -> dict[str, float]:
         self.segmentor.train()
@@ -277,7 +292,7 @@ class _Fit:
             progress.write_log(self.task.folder)
         self.accelerator.log(tracked(progress, losses), step=progress.epoch)
 
-    def _save(self, stepper: Stepper, identity: Mapping[str, Any]) -> None:
+    def _save(self, stepper: Stepper | Solver, identity: Mapping[str, Any]) -> None:
         if self.task.folder is not None and self.processes.main:
             self.progress.save(self.task.folder, identity, stepper.state_dict())
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -117,4 +118,5 @@ def _records(task: Climb, experiment: Experiment) -> Path:
     """Return where the latents are kept for all rungs that record the same."""
     cases = "all" if task.cases is None else f"{task.cases}-{task.settings.seed}"
     sites = experiment.method.parts.sites
-    return task.experiment.output / "replay" / f"{task.scenario}-{sites}-{cases}"
+    named = sites if isinstance(sites, str) else sha256(str(sites).encode()).hexdigest()[:8]
+    return task.experiment.output / "replay" / f"{task.scenario}-{named}-{cases}"

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from apple_seg.perturb import pool
+from apple_seg.perturb import Discriminator, pool
+from apple_seg.perturb.objectives.pooling import batch_statistics
 
 
 def plain(latents):
@@ -36,3 +37,28 @@ def test_memory_layout_does_not_matter():
     latent = torch.randn(2, 6, 5, 5, generator=torch.Generator().manual_seed(0))
     last = latent.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(pool([last]), pool([latent]), rtol=1e-5, atol=1e-6)
+
+
+def test_statistics_of_a_batch_are_those_of_all_its_cells():
+    generator = torch.Generator().manual_seed(0)
+    latents = [torch.randn(3, 4, 5, 4, generator=generator) + 2, torch.randn(3, 2, 7)]
+    found = batch_statistics(pool(latents), [4, 2])
+    for latent, (mean, deviation) in zip(latents, found, strict=True):
+        channels = latent.transpose(0, 1).flatten(1)
+        torch.testing.assert_close(mean, channels.mean(1))
+        expected = channels.std(1, unbiased=False)
+        torch.testing.assert_close(deviation, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_discriminator_is_never_unsure_with_the_last_norm_and_may_be_without():
+    torch.manual_seed(0)
+    pooled = torch.randn(32, 8)
+    for last_norm, expected in ((True, 1.0), (False, 0.0)):
+        one = Discriminator([4], 2, numbers=1, last_norm=last_norm)
+        with torch.no_grad():
+            one.blocks[6].weight *= 0.05  # next to nothing is made of it
+            one.blocks[6].bias.zero_()
+        spread = one(pooled)[:, :2].std(0, unbiased=False).mean().item()
+        assert spread == pytest.approx(expected, abs=0.1)
+        assert one(pooled).shape == (32, 3)
+        assert one.blocks[-1](torch.randn(5, 2 if last_norm else 64)).shape == (5, 2)

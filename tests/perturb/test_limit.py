@@ -1,8 +1,10 @@
 """The limit trains the whole host, by the same rule; what comes back is frozen again."""
 
+import pytest
 import torch
 from torch import nn
 
+from apple_seg.errors import ConfigError
 from apple_seg.host import Pipeline, fingerprint, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
 from apple_seg.perturb.limit import fine_tune
@@ -45,6 +47,11 @@ def test_every_weight_of_the_host_is_trained_and_the_best_epochs_are_left():
     # The kept epoch is the one that is left: validated anew, it scores the same.
     again, _ = tuned(fine_tune, settings=SETTINGS)
     assert again.candidates == result.candidates
+
+
+def test_a_method_that_is_solved_has_no_limit_of_its_own():
+    with pytest.raises(ConfigError, match="leace is solved for perturbers"):
+        tuned(fine_tune, method=MethodSpec(name="leace"))
 
 
 def test_a_fit_of_perturbers_beside_it_leaves_the_host_as_it_was():

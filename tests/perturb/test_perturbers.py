@@ -1,13 +1,18 @@
 """Perturbers begin as the identity, learn everywhere, and are rebuilt from their config."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
-from apple_seg.perturb import PERTURBERS, ResidualPerturber, build_perturber, describe_perturber
-from apple_seg.perturb.perturbers import LeanPerturber
+from apple_seg.errors import ConfigError
+from apple_seg.host import wrap
+from apple_seg.perturb import PERTURBERS, build_perturber, describe_perturber
+from apple_seg.perturb.perturbers import SOLVED, Rows
+from apple_seg.ship import attach, save
+from hosts import ToyHost
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LATENTS = [
     (8, (8, 8)),
     (4, (32, 48)),
@@ -20,30 +25,40 @@ LATENTS = [
     (3, (9,)),
     (300, (1,)),
 ]
+OPTIONS = [
+    {"name": "lean", "rank": 0},
+    {"name": "tokens", "rank": 0},
+    {"name": "random", "norm": 0.0},
+    {"name": "leace", "rank": 0},
+    {"name": "leace", "ridge": -0.1},
+    {"name": "statistics", "shrinkage": 1.5},
+    {"name": "statistics", "shrinkage": "much"},
+]
+KINDS = [*({"name": name} for name in PERTURBERS), {"name": "lean", "rank": 8, "context": True}]
+TRAINED = [kind for kind in KINDS if kind["name"] not in SOLVED]
 
-every_perturber = pytest.mark.parametrize("name", PERTURBERS)
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 every_latent = pytest.mark.parametrize(("channels", "cells"), LATENTS)
 
 
-def new(name, channels, cells):
+def new(kind, channels, cells):
     torch.manual_seed(0)
-    return build_perturber({"name": name, "channels": channels, "cells": cells})
+    return build_perturber({**kind, "channels": channels, "cells": cells})
 
 
 def loud(perturber):
-    """Bring it far from the identity."""
-    nn.init.normal_(perturber.last.weight, std=0.1)
+    """Bring it far from the identity: give all that is zero some size."""
+    with torch.no_grad():
+        for value in perturber.parameters():
+            if not value.any():
+                nn.init.normal_(value, mean=0.3, std=0.1)
     return perturber
 
 
-def parameters(perturber):
-    return sum(value.numel() for value in perturber.parameters())
-
-
-@every_perturber
+@every_kind
 @every_latent
-def test_new_perturber_is_the_identity_bit_for_bit_and_keeps_the_shape(name, channels, cells):
-    perturber = new(name, channels, cells)
+def test_new_perturber_is_the_identity_bit_for_bit_and_keeps_the_shape(kind, channels, cells):
+    perturber = new(kind, channels, cells)
     latent = torch.randn(2, channels, *cells)
     torch.testing.assert_close(perturber(latent), latent, rtol=0, atol=0)
     perturbed = loud(perturber)(latent)
@@ -51,41 +66,49 @@ def test_new_perturber_is_the_identity_bit_for_bit_and_keeps_the_shape(name, cha
     assert not torch.allclose(perturbed, latent)
 
 
-@every_perturber
+@pytest.mark.parametrize("kind", TRAINED, ids=str)
 @every_latent
-def test_every_parameter_learns_after_the_first_step(name, channels, cells):
-    perturber = new(name, channels, cells)
+def test_every_parameter_learns_after_the_first_step(kind, channels, cells):
+    perturber = new(kind, channels, cells)
     latent, wanted = torch.randn(2, 8, channels, *cells)
     optimizer = torch.optim.SGD(perturber.parameters(), 0.1)
     (perturber(latent) - wanted).square().mean().backward()
-    silent = {key for key, value in perturber.named_parameters() if not value.grad.any()}
-    assert silent == {key for key, _ in perturber.named_parameters() if "last" not in key}
+    learning = {key for key, value in perturber.named_parameters() if value.grad.any()}
+    every = {key for key, _ in perturber.named_parameters()}
+    assert learning == ({key for key in every if "last" in key} or every)
     optimizer.step()
     (perturber(latent) - wanted).square().mean().backward()
     assert all(value.grad.any() for value in perturber.parameters())
 
 
-@every_perturber
-def test_a_case_is_perturbed_alike_alone_and_in_a_batch(name):
-    perturber = loud(new(name, 3, (8, 8))).train()
+@every_kind
+def test_what_is_trained_has_gradients_and_what_is_solved_has_none(kind):
+    wanted = {value.requires_grad for value in new(kind, 3, (8, 8)).parameters()}
+    assert wanted == {kind["name"] not in SOLVED}
+
+
+@every_kind
+def test_a_case_is_perturbed_alike_alone_and_in_a_batch(kind):
+    perturber = loud(new(kind, 3, (8, 8))).train()
     batch = torch.randn(4, 3, 8, 8)
+    before = {key: value.clone() for key, value in perturber.named_buffers()}
     torch.testing.assert_close(perturber(batch)[:1], perturber(batch[:1]))
-    assert not list(perturber.buffers())
+    torch.testing.assert_close(dict(perturber.named_buffers()), before, rtol=0, atol=0)
     knows_the_batch = nn.BatchNorm2d(3).train()
     assert not torch.allclose(knows_the_batch(batch)[:1], knows_the_batch(batch[:1]))
 
 
-@every_perturber
-def test_larger_images_than_the_example_are_perturbed_too(name):
-    perturber = loud(new(name, 3, (32, 32)))
+@every_kind
+def test_larger_images_than_the_example_are_perturbed_too(kind):
+    perturber = loud(new(kind, 3, (32, 32)))
     latent = torch.randn(1, 3, 47, 61)
     assert perturber(latent).shape == latent.shape
 
 
-@every_perturber
+@every_kind
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_perturbs_in_the_precision_it_is_brought_to(name, dtype):
-    perturber = loud(new(name, 4, (6, 6)))
+def test_perturbs_in_the_precision_it_is_brought_to(kind, dtype):
+    perturber = loud(new(kind, 4, (6, 6)))
     latent = torch.randn(2, 4, 6, 6)
     expected = perturber(latent)
     perturbed = perturber.to(dtype)(latent.to(dtype))
@@ -94,11 +117,19 @@ def test_perturbs_in_the_precision_it_is_brought_to(name, dtype):
     torch.testing.assert_close(perturbed.float(), expected, rtol=error, atol=error)
 
 
-@every_perturber
-def test_description_makes_the_same_module(name):
-    perturber = new(name, 3, (40, 40))
+@every_kind
+def test_latents_with_channels_last_in_memory_are_perturbed_alike(kind):
+    perturber = loud(new(kind, 4, (6, 6)))
+    latent = torch.randn(2, 4, 6, 6)
+    found = perturber(latent.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, perturber(latent), rtol=1e-5, atol=1e-5)
+
+
+@every_kind
+def test_description_makes_the_same_module(kind):
+    perturber = new(kind, 3, (40, 40))
     description = describe_perturber(perturber)
-    assert {"name": name, "channels": 3, "cells": [40, 40]}.items() <= description.items()
+    assert {**kind, "channels": 3, "cells": [40, 40]}.items() <= description.items()
     twin = build_perturber(description)
     loud(perturber)
     latent = torch.randn(1, 3, 40, 40)
@@ -107,44 +138,39 @@ def test_description_makes_the_same_module(name):
     torch.testing.assert_close(twin(latent), perturber(latent), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("cells", [(8, 8), (64, 64), (4, 4, 4)])
-def test_residual_layers_have_the_published_widths(cells):
-    perturber = ResidualPerturber(10, cells=cells)
-    convolutions = [m for m in perturber.modules() if isinstance(m, CONVOLUTIONS)]
-    widths = [m.out_channels for m in convolutions]
-    assert widths == [32, 64, 128, 128, 128, 128, 128, 64, 32, 10]
+@every_kind
+def test_saved_perturber_is_attached_to_give_the_same_masks(kind, tmp_path):
+    host, images = ToyHost(), torch.rand(2, 3, 16, 16)
+    segmentor = wrap(host, images[:1], sites=[ToyHost.SITE])
+    deployed = segmentor.predict(images)
+    segmentor.install([loud(new(kind, 8, (8, 8)))])
+    save(segmentor.eval(), tmp_path / "perturber.safetensors")
+    expected = segmentor.predict(images)
+    assert not torch.allclose(expected, deployed)
+    segmentor.detach()
+    torch.manual_seed(1)  # nothing of the result may come from the seed
+    attached = attach(host, tmp_path / "perturber.safetensors")
+    torch.testing.assert_close(attached.predict(images), expected, rtol=0, atol=0)
+    doubled = attached.host.double()  # a host that changes takes its perturber along
+    torch.testing.assert_close(attached.predict(images.double()).float(), expected)
+    assert next(doubled.parameters()).dtype == torch.float64
 
 
-@pytest.mark.parametrize(
-    ("channels", "widths"),
-    [(1, [8, 8, 1]), (24, [12, 12, 24]), (128, [64, 64, 128]), (576, [64, 64, 576])],
-)
-def test_lean_layers_have_half_the_channels_within_bounds(channels, widths):
-    perturber = LeanPerturber(channels, cells=(8, 8))
-    convolutions = [m for m in perturber.modules() if isinstance(m, CONVOLUTIONS)]
-    assert [m.out_channels for m in convolutions] == widths
+@pytest.mark.parametrize("name", sorted(SOLVED))
+def test_solved_perturbers_are_the_identity_no_more(name):
+    perturber = new({"name": name}, 3, (8, 8))
+    groups = (torch.arange(40) % 2).double()[:, None] - 0.5
+    pooled = torch.rand(40, 6).double() + groups
+    perturber.solve(lambda: Rows(pooled, groups))
+    latent = torch.randn(2, 3, 8, 8)
+    assert not torch.allclose(perturber(latent), latent)
 
 
-@pytest.mark.parametrize(
-    ("channels", "cells", "by_hand"),
-    [
-        (16, (64, 64), (16 * 8 + 8) + (8 * 8 * 9 + 8) + 2 * 8 + (8 * 16 + 16)),
-        (576, (4, 4), (576 * 64 + 64) + (64 * 64 * 9 + 64) + 2 * 64 + (64 * 576 + 576)),
-        (64, (4, 4, 4), (64 * 32 + 32) + (32 * 32 * 27 + 32) + 2 * 32 + (32 * 64 + 64)),
-    ],
-)
-def test_lean_perturber_has_an_eighth_of_the_residual_one_s_weights_at_most(
-    channels, cells, by_hand
-):
-    assert parameters(new("lean", channels, cells)) == by_hand
-    assert 8 * by_hand <= parameters(new("residual", channels, cells))
-
-
-def test_what_a_lean_perturber_brings_up_counts_four_times():
-    perturber = new("lean", 2, (3, 3))
-    nn.init.constant_(perturber.last.bias, 0.5)
-    latent = torch.randn(1, 2, 3, 3)
-    torch.testing.assert_close(perturber(latent), latent + 2)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_out_of_range_are_refused(options):
+    name, given = list(options.items())[-1]
+    with pytest.raises(ConfigError, match=rf"{name}.*{re.escape(str(given))}"):
+        new(options, 3, (8, 8))
 
 
 def test_unknown_perturbers_are_refused():

@@ -1,15 +1,13 @@
 """What a perturber is trained to do: a weighted sum of loss terms of one batch."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from apple_seg.perturb.objectives.outcome import Outcome
+from apple_seg.perturb.objectives.outcome import Outcome, Target
 from apple_seg.perturb.objectives.segmentation import SegmentationLoss
-
-Target = Literal["masks", "host"]
-"""What the perturbed masks are to be like: the true ones, or those of the host as deployed."""
 
 Weighting = Callable[[Tensor, Outcome], Tensor]
 """Losses of all cases of the batch (N,), gathered, to one number: who counts how much."""
@@ -61,22 +59,17 @@ class Objective(nn.Module):
 
     def forward(self, outcome: Outcome) -> dict[str, Tensor]:
         """Return weighted terms by name; their sum is what the perturber minimises."""
-        losses = outcome.gather(self.per_case(outcome))
-        found = {"segmentation": self.weighting(losses, outcome)}
+        outcome = self._judged(outcome)
+        found = {"segmentation": self.weighting(outcome.losses, outcome)}
         for name, term in self.terms.items():
             value = term(outcome)
             if value is not None:
                 found[name] = self.weights[name] * value
         return found
 
-    def per_case(self, outcome: Outcome) -> Tensor:
-        """Return the loss of each of this process's cases (N,)."""
-        if self.target == "masks":
-            return self.loss(outcome.logits, outcome.masks)
-        return self.loss.agreement(outcome.logits, outcome.host_logits)
-
     def observe(self, outcome: Outcome) -> dict[str, float]:
         """Let every player learn."""
+        outcome = self._judged(outcome)
         players = (part for part in self.remembering if isinstance(part, Player))
         return {name: value for part in players for name, value in part.observe(outcome).items()}
 
@@ -84,3 +77,9 @@ class Objective(nn.Module):
         """Let what is scheduled change."""
         scheduled = (part for part in self.remembering if isinstance(part, Scheduled))
         return {name: value for part in scheduled for name, value in part.end_epoch().items()}
+
+    def _judged(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with this objective's loss; a trainer gives it from the first."""
+        if outcome.loss is self.loss and outcome.target == self.target:
+            return outcome
+        return replace(outcome, loss=self.loss, target=self.target)

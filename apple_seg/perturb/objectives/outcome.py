@@ -1,14 +1,18 @@
 """What one batch gave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from apple_seg.perturb.objectives.pooling import pool
+from apple_seg.perturb.objectives.segmentation import SegmentationLoss
+
+Target = Literal["masks", "host"]
+"""What the perturbed masks are to be like: the true ones, or those of the host as deployed."""
 
 UNKNOWN = -1
 """As `apple_seg.data` has it; said anew, since `attach` comes by here and must not need pandas."""
@@ -57,6 +61,16 @@ class Outcome:
     gather: Callable[[Tensor], Tensor] = lambda rows: rows
     """Rows (N, ...) to those of all processes, by rank; a gradient reaches one's own."""
 
+    loss: SegmentationLoss | None = None
+    """What the fit has as the loss of each case; an `Objective` puts in its own."""
+
+    target: Target = "masks"
+    """What that loss is taken against."""
+
+    whole: tuple[int, ...] | None = None
+    """The host's grid, where logits and masks are only its part that images cover, from the
+    origin on; latents are of the whole."""
+
     @cached_property
     def attributes(self) -> list[Attribute]:
         """The codes by each attribute, gathered; the first is the one that a fit is made for."""
@@ -69,11 +83,13 @@ class Outcome:
 
         With several attributes a case is of a group of each.
         """
-        columns = [
-            one.codes[:, None] == torch.arange(one.groups, device=one.codes.device)
-            for one in self.attributes
-        ]
-        return torch.cat(columns, 1)
+        return _members(self.attributes)
+
+    @cached_property
+    def own_members(self) -> Tensor:
+        """The same of this process's cases alone."""
+        columns = self.groups.unbind(1)
+        return _members([Attribute(*one) for one in zip(columns, self.sizes, strict=True)])
 
     @cached_property
     def pooled(self) -> Tensor:
@@ -92,3 +108,48 @@ class Outcome:
         if self.host is None:
             raise ValueError("this outcome was made without a way to run the host")
         return self.host()
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """(N,), gathered: the loss of each case."""
+        return self.gather(self._losses_of(self.logits))
+
+    @cached_property
+    def host_losses(self) -> Tensor:
+        """(N,), gathered: the loss of each case under the host as deployed."""
+        return self.gather(self._losses_of(self.host_logits))
+
+    @cached_property
+    def agreement(self) -> Tensor:
+        """(N,), gathered: how little each case's masks agree with those of the host as deployed."""
+        if self.loss is not None and self.target == "host":
+            return self.losses
+        return self.gather(self._loss.agreement(self.logits, self.host_logits))
+
+    def dice_losses(self, scale: Tensor | None = None) -> Tensor:
+        """Return the Dice part (N,), gathered, against the masks.
+
+        Args:
+            scale: (N,) of this process's cases, put on the probabilities.
+        """
+        return self.gather(self._loss.dice(self.logits, self.masks, scale))
+
+    def _losses_of(self, logits: Tensor) -> Tensor:
+        if self.target == "masks":
+            return self._loss(logits, self.masks)
+        return self._loss.agreement(logits, self.host_logits)
+
+    @property
+    def _loss(self) -> SegmentationLoss:
+        if self.loss is None:
+            raise ValueError("this outcome was made without a loss of each case")
+        return self.loss
+
+
+def _members(attributes: Sequence[Attribute]) -> Tensor:
+    """Return (N, groups of all attributes), whether a case is of a group."""
+    columns = [
+        one.codes[:, None] == torch.arange(one.groups, device=one.codes.device)
+        for one in attributes
+    ]
+    return torch.cat(columns, 1)

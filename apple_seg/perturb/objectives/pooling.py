@@ -14,6 +14,22 @@ def pool(latents: Sequence[Tensor]) -> Tensor:
     return torch.cat(pooled, 1)
 
 
+def batch_statistics(pooled: Tensor, channels: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Return each site's mean and deviation over cases and cells, (C,) each, from pooled latents.
+
+    Args:
+        pooled: (N, 2 * all channels), as `pool` has it.
+        channels: Of the latent at each site.
+    """
+    found = []
+    for site in pooled.split([2 * one for one in channels], 1):
+        means, deviations = site.chunk(2, 1)
+        mean = means.mean(0)
+        variance = deviations.square().mean(0) + (means - mean).square().mean(0)
+        found.append((mean, variance.sqrt()))
+    return found
+
+
 class _MeanAndDeviation(torch.autograd.Function):
     """Mean and standard deviation over cells, (N, 2C), in one pass each way.
 

@@ -5,15 +5,29 @@ from typing import Any
 
 from torch import nn
 
+from apple_seg.perturb.perturbers.affine import AffinePerturber
+from apple_seg.perturb.perturbers.erasure import Rows, Solvable
+from apple_seg.perturb.perturbers.leace import LeacePerturber
 from apple_seg.perturb.perturbers.lean import LeanPerturber
+from apple_seg.perturb.perturbers.moments import StatisticsPerturber
+from apple_seg.perturb.perturbers.noise import RandomPerturber
 from apple_seg.perturb.perturbers.residual import ResidualPerturber
+from apple_seg.perturb.perturbers.tokens import TokenPerturber
 
 PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {
     "residual": ResidualPerturber,
     "lean": LeanPerturber,
+    "affine": AffinePerturber,
+    "tokens": TokenPerturber,
+    "leace": LeacePerturber,
+    "statistics": StatisticsPerturber,
+    "random": RandomPerturber,
 }
 """The perturbers that a file may name; each takes what its `config` holds: the
 latent's channels, its cells as a keyword, and options."""
+
+SOLVED = frozenset(name for name, make in PERTURBERS.items() if hasattr(make, "solve"))
+"""Those that are set at once and not trained by steps: `Solvable`."""
 
 
 def describe_perturber(perturber: nn.Module) -> dict[str, Any]:
@@ -34,6 +48,7 @@ def build_perturber(description: Mapping[str, Any]) -> nn.Module:
 
     Raises:
         ValueError: The description names none of `PERTURBERS`.
+        ConfigError: One of its options is out of range.
     """
     rest = dict(description)
     name = rest.pop("name", None)
@@ -44,8 +59,16 @@ def build_perturber(description: Mapping[str, Any]) -> nn.Module:
 
 __all__ = [
     "PERTURBERS",
+    "SOLVED",
+    "AffinePerturber",
+    "LeacePerturber",
     "LeanPerturber",
+    "RandomPerturber",
     "ResidualPerturber",
+    "Rows",
+    "Solvable",
+    "StatisticsPerturber",
+    "TokenPerturber",
     "build_perturber",
     "describe_perturber",
 ]
