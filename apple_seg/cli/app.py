@@ -18,9 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure and lower a deployed segmentor's Dice gaps between groups, its weights untouched."
     "\n\nOrder of work: [bold]sites[/] (where can it be perturbed?), [bold]audit[/] (is there a "
-    "gap?), [bold]fit[/] (train and validation splits only), [bold]compare[/] (the test split, "
-    "once), [bold]gate[/] (may it go on?), [bold]attach[/] (in production). [bold]demo[/] does it "
-    "all on planted images."
+    "gap?), [bold]fit[/] (train and validation splits only), or [bold]sweep[/] (many settings, one "
+    "choice on validation), [bold]compare[/] (the test split, once), [bold]gate[/] (may it go "
+    "on?), [bold]attach[/] (in production). [bold]demo[/] does it all on planted images."
     "\n\nExperiment files: benchmarks/experiments/*.toml, and the one that demo writes.",
 )
 console = Console()

@@ -1,5 +1,6 @@
-"""The commands around a fit: demo, sites, fit, attach."""
+"""The commands around a fit: demo, sites, fit, sweep, attach."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,6 +107,58 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
             "delete them when you have no use for them.",
             soft_wrap=True,
         )
+    list_files(written.files)
+
+
+@app.command(rich_help_panel=PERTURB)
+def sweep(
+    experiment: ExperimentFile,
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TABLE.KEY=VALUE,VALUE",
+            help="A key of [bold]method[/] or [bold]fit[/] and its values, as TOML writes them, "
+            "e.g. --vary method.sites=bottleneck,all --vary method.terms.adversary=0,0.1. "
+            "Repeatable: every combination is fitted.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+    seeds: Annotated[str, typer.Option(help="Each combination is fitted with each.")] = "0,1,2",
+    max_fits: Annotated[int, typer.Option(help="Refuse to start more.", min=1)] = 200,
+    set_: Overrides = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Fit many combinations with several seeds, and let the rule choose one on validation.
+
+    apple-seg sweep FILE --vary method.sites=bottleneck,all --vary method.terms.adversary=0,0.03,0.1
+
+    The rule ([bold]fit.selection[/]) is applied to the means over seeds, and the host as deployed
+    is a candidate: the answer may be "nothing". What is shipped, as perturber.safetensors in the
+    output folder, is the [bold]first[/] seed of the combination that is chosen, never the
+    best-looking one. The audit split is not read: [bold]compare[/] is the one look at it.
+
+    Fits that are done are skipped and a killed one goes on when the same command is started again;
+    what the frozen encoder gives is recorded once for each set of sites. A weight of 0 takes a term
+    away, which is its control. Writes sweep.json, and sweep.html with a Pareto picture
+    (worst-group Dice, difference, overall Dice).
+    """
+    refuse_several("sweep")
+    from apple_seg.audit.printed import shown
+    from apple_seg.config import read_experiment
+    from apple_seg.workflow.sweep import plan_sweep
+    from apple_seg.workflow.sweep.words import ranking_table
+    from apple_seg.workflow.sweeping import sweep_experiment
+
+    read(experiment, set_)  # what is wrong without any variation is said so
+    plan = plan_sweep(
+        lambda varied: read_experiment(experiment, [*set_, *varied]), vary, seeds, most=max_fits
+    )
+    again = [word for one in set_ for word in ("--set", one)]
+    compare = shlex.join(["apple-seg", "compare", str(experiment), *again])
+    written = sweep_experiment(plan, compare=compare, progress=not quiet)
+    console.print(shown(ranking_table(written.result.sweep, brief=True)))
+    for line in written.result.words:
+        console.print(f"- {line}", soft_wrap=True, highlight=False, markup=False)
     list_files(written.files)
 
 

@@ -40,6 +40,7 @@ class FitTask:
             "validation cases": [self.validation.digest(), self.validation.stamp()],
             **self.attributes.identity(),
             "method": asdict(self.method),
+            "parts": asdict(self.method.parts),
             "settings": asdict(self.settings),
             "replay": note.used,
             "precision": self.replay.precision,

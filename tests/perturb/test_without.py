@@ -1,0 +1,97 @@
+"""Teams without masks fit against the host's own; teams without attributes by the worst cases."""
+
+import numpy as np
+import pytest
+import torch
+
+from apple_seg.errors import ConfigError, FitError
+from apple_seg.host import Pipeline, wrap
+from apple_seg.perturb import FitSettings, MethodSpec, fit
+from apple_seg.replay import ReplaySettings
+from cohorts import GROUPS, SPEC, toy_cohort
+from hosts import ToyHost
+
+SETTINGS = FitSettings(epochs=3, batch_size=8, learning_rate=3e-3)
+
+
+def run(**changes):
+    torch.manual_seed(0)
+    host = ToyHost()
+    pipeline = Pipeline(
+        wrap(host, torch.rand(1, 3, 16, 16), sites=[ToyHost.SITE]), SPEC, ["lesion"]
+    )
+    given = {
+        "train": toy_cohort(48),
+        "validation": toy_cohort(16, split="val", seed=1),
+        "groups": GROUPS,
+        "method": MethodSpec(name="segmentation-only"),
+        "settings": SETTINGS,
+        "progress": False,
+    }
+    return fit(pipeline, **{**given, **changes}), pipeline
+
+
+@pytest.mark.parametrize("store", ["off", "memory"])
+def test_without_masks_perturbed_masks_are_held_to_the_hosts_own(store):
+    bare = {"train": toy_cohort(48, masked=False)}
+    bare["validation"] = toy_cohort(16, split="val", seed=1, masked=False)
+    with pytest.raises(FitError, match='set \\[method\\] target = "host"'):
+        run(**bare)
+    given = {"name": "segmentation-only", "target": "host", "perturber": "residual"}
+    method = MethodSpec(**given, terms={"hsic": 3.0})
+    settings = FitSettings(
+        epochs=6, batch_size=16, learning_rate=3e-3, selection="latest", margin=0.6
+    )
+    result, pipeline = run(
+        **bare, method=method, settings=settings, replay=ReplaySettings(store=store)
+    )
+    assert result.candidates[0].overall == 1  # the host agrees with itself
+    assert 0.4 <= result.selected.overall < 1
+    assert result.losses[-1]["hsic"] < 0.9 * result.losses[0]["hsic"]
+    # Without the terms there is nothing to do, and next to nothing is done.
+    idle, _ = run(**bare, method=MethodSpec(**given), settings=settings)
+    assert idle.selected.overall > result.selected.overall
+    assert all(case.mask is None for case in bare["train"])
+    assert pipeline.segmentor.enabled
+
+
+def test_drawn_masks_stand_for_those_in_files_bit_for_bit():
+    cohort = toy_cohort(4, masked=False)
+    masks = [np.random.default_rng(i).random((1, 16, 16)) > 0.5 for i in range(4)]
+    drawn = cohort.with_masks(masks)
+    assert drawn.annotated
+    assert not cohort.annotated
+    for part in (drawn, drawn.without_images()):
+        for case, mask in zip(part, masks, strict=True):
+            np.testing.assert_array_equal(case.mask, mask)
+            assert case.image.shape[1:] == mask.shape[1:]
+
+
+def test_without_attributes_the_epoch_is_chosen_by_the_cases_that_fare_worst():
+    result, _ = run(groups=None, method=MethodSpec(name="cvar", perturber="residual"))
+    assert [one.by_group for one in result.candidates] == [{}] * 4
+    tails = [one.tail for one in result.candidates]
+    assert result.selected.tail == max(tails)
+    assert result.selected.tail < result.selected.overall
+    assert result.groups == {}
+    with pytest.raises(ConfigError, match="attribute"):
+        run(groups=None, method=MethodSpec(name="apple"))
+
+
+def test_several_attributes_and_numbers_reach_the_objective():
+    def cohort(n, **more):
+        made = toy_cohort(n, **more)
+        table = made.table.assign(
+            hand=np.resize(["left", "right", "left"], n), age=np.arange(n).astype(str)
+        )
+        return type(made)(table, made.source, made.classes)
+
+    other = type(GROUPS)(by={"hand": ["left", "right"]}, reference="hand = left")
+    result, _ = run(
+        train=cohort(48),
+        validation=cohort(16, split="val", seed=1),
+        others=[other],
+        method=MethodSpec(name="hsic", numbers=("age",), perturber="affine"),
+    )
+    alone, _ = run(method=MethodSpec(name="hsic", perturber="affine"))
+    assert result.losses[0]["hsic"] > alone.losses[0]["hsic"] + 0.05
