@@ -14,10 +14,9 @@ from apple_seg.data import Cohort, Groups
 from apple_seg.errors import ConfigError
 from apple_seg.host import Pipeline
 from apple_seg.perturb.acceleration import accelerated
-from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.feeds import ImageFeed, Known, stream
 from apple_seg.perturb.methods import MethodSpec
-from apple_seg.perturb.preflight import check_fit, check_state
+from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import Progress
 from apple_seg.perturb.recipe import Problem, Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
@@ -64,16 +63,19 @@ def fine_tune(
         GroupError: As `fit` raises it.
         ConfigError: The method is solved, not trained.
     """
-    check_state(pipeline.segmentor)
     method = method or MethodSpec(name="segmentation-only")
     if method.solved:
         raise ConfigError(f"{method.name} is solved for perturbers; a host cannot be trained so")
-    settings = settings or FitSettings()
-    every = (*([groups] if groups else []), *others)
-    attributes = Attributes.of(train.table, every, method.numbers)
-    check_fit(pipeline, train, validation, attributes, settings)
-    task = FitTask(
-        pipeline, train, validation, attributes, method, settings, ReplaySettings(), None, progress
+    task = prepare_fit(
+        pipeline,
+        train=train,
+        validation=validation,
+        groups=(*([groups] if groups else []), *others),
+        method=method,
+        settings=settings or FitSettings(),
+        replay=ReplaySettings(store="off"),
+        folder=None,
+        progress=progress,
     )
     segmentor = pipeline.segmentor
     segmentor.install([nn.Identity() for _ in segmentor.sites])
@@ -81,7 +83,7 @@ def fine_tune(
     try:
         with (
             torch.random.fork_rng([device] if device.type == "cuda" else []),
-            accelerated(settings, device, None) as accelerator,
+            accelerated(task.settings, device, None) as accelerator,
             ThreadPoolExecutor() as pool,
         ):
             segmentor.host.requires_grad_(True)

@@ -1,24 +1,36 @@
-"""What cannot be fitted is refused before anything is changed."""
+"""A fit is made ready: what cannot be fitted is refused before anything is changed."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from apple_seg.data import UNKNOWN, VIEWS, Cohort, Groups
 from apple_seg.errors import ConfigError, FitError, GroupError
 from apple_seg.host import PerturbedSegmentor, Pipeline
 from apple_seg.perturb.attributes import Attributes
+from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.record import FitSettings
+from apple_seg.perturb.task import FitTask
+from apple_seg.replay import ReplaySettings
 
 
-def check_fit(
+def prepare_fit(
     pipeline: Pipeline,
+    *,
     train: Cohort,
     validation: Cohort,
-    attributes: Attributes,
+    groups: Sequence[Groups],
+    method: MethodSpec,
     settings: FitSettings,
-) -> None:
-    """Refuse what cannot be trained.
+    replay: ReplaySettings,
+    folder: Path | None,
+    progress: bool,
+) -> FitTask:
+    """Return what is to be fitted, with the host's own masks where the method's target is the host.
 
     Raises:
         FitError: There are fewer cases than a batch, or no masks, or patients that are in both
@@ -26,9 +38,28 @@ def check_fit(
         GroupError: Cases of one group only, or a group without validation cases.
         ConfigError: The settings ask for what this host's prompts do not allow.
     """
+    check_state(pipeline.segmentor)
+    if method.target == "host":
+        train, validation = (_masked(pipeline, one, progress) for one in (train, validation))
     _check_cohorts(train, validation, settings)
-    for groups in attributes.groups:
-        _check_groups(groups, train, validation)
+    attributes = Attributes.of(train.table, groups, method.numbers)
+    for one in attributes.groups:
+        _check_groups(one, train, validation)
+    _check_drawing(pipeline, settings)
+    return FitTask(
+        pipeline, train, validation, attributes, method, settings, replay, folder, progress
+    )
+
+
+def _masked(pipeline: Pipeline, cohort: Cohort, progress: bool) -> Cohort:
+    """Return the cases with the masks that the host draws without perturbers."""
+    with pipeline.segmentor.disabled():
+        bar = tqdm(cohort, "the host's own masks", disable=not progress, leave=False)
+        return cohort.with_masks([pipeline([case])[0] for case in bar])
+
+
+def _check_drawing(pipeline: Pipeline, settings: FitSettings) -> None:
+    """Refuse views and prompts that the host's images and prompts do not allow."""
     prompt = pipeline.spec.prompt
     if settings.prompts > 1 and not prompt.from_truth:
         raise ConfigError(

@@ -19,11 +19,10 @@ from apple_seg.errors import FitError
 from apple_seg.files import to_json_line
 from apple_seg.host import Pipeline, channels_last
 from apple_seg.perturb.acceleration import accelerated
-from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.closed import Solver
 from apple_seg.perturb.feeds import Feed, open_feed, stream
 from apple_seg.perturb.methods import MethodSpec
-from apple_seg.perturb.preflight import check_fit, check_state
+from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import Progress, Resumed
 from apple_seg.perturb.recipe import Problem, Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
@@ -83,24 +82,17 @@ def fit(
         ReplayError: `replay` insists on records, and they are not right for this host.
         StoreError: The records cannot be written: a full disk, say. What is there is kept.
     """
-    method = method or MethodSpec()
-    every = (*([groups] if groups else []), *others)
-    check_state(pipeline.segmentor)
-    if method.target == "host":
-        train, validation = (masked(pipeline, one, progress) for one in (train, validation))
-    attributes = Attributes.of(train.table, every, method.numbers)
-    task = FitTask(
+    task = prepare_fit(
         pipeline,
-        train,
-        validation,
-        attributes,
-        method,
-        settings or FitSettings(),
-        replay or ReplaySettings(),
-        None if folder is None else Path(folder),
-        progress,
+        train=train,
+        validation=validation,
+        groups=(*([groups] if groups else []), *others),
+        method=method or MethodSpec(),
+        settings=settings or FitSettings(),
+        replay=replay or ReplaySettings(),
+        folder=None if folder is None else Path(folder),
+        progress=progress,
     )
-    check_fit(pipeline, train, validation, attributes, task.settings)
     try:
         device = next(pipeline.segmentor.host.parameters()).device
         with (
@@ -112,13 +104,6 @@ def fit(
     except BaseException:
         pipeline.segmentor.install([nn.Identity() for _ in pipeline.segmentor.sites])
         raise
-
-
-def masked(pipeline: Pipeline, cohort: Cohort, progress: bool) -> Cohort:
-    """Return the cases with the masks that the host draws without perturbers."""
-    with pipeline.segmentor.disabled():
-        bar = tqdm(cohort, "the host's own masks", disable=not progress, leave=False)
-        return cohort.with_masks([pipeline([case])[0] for case in bar])
 
 
 class _Fit:

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,9 @@ from apple_seg.errors import AppleSegError, FitError
 from apple_seg.files import plain, to_json, write_text
 from apple_seg.host import PerturbedSegmentor
 from apple_seg.perturb import fit
-from apple_seg.perturb.attributes import Attributes
-from apple_seg.perturb.preflight import check_fit
+from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import discard_checkpoint
 from apple_seg.perturb.recipe import Problem, build_recipe
-from apple_seg.perturb.task import FitTask
 from apple_seg.replay import ReplayNote
 from apple_seg.ship import read_artifact, save
 from apple_seg.workflow.running import FIT, PERTURBER, Written, checked, pipeline_of, wrapped
@@ -162,27 +160,24 @@ def _identity(one: Combination, cases: _Cases, segmentor: PerturbedSegmentor) ->
     """Return what makes a fit of a combination this one, after a look that it can be built."""
     experiment = one.experiment
     pipeline = pipeline_of(experiment, segmentor, cases.cohort)
-    groups = (experiment.groups, *experiment.other_groups)
-    attributes = Attributes.of(cases.train.table, groups, experiment.method.numbers)
-    check_fit(pipeline, cases.train, cases.validation, attributes, experiment.fit)
-    counts = attributes.counts(cases.train.table)
+    task = prepare_fit(
+        pipeline,
+        train=cases.train,
+        validation=cases.validation,
+        groups=(experiment.groups, *experiment.other_groups),
+        method=experiment.method,
+        settings=experiment.fit,
+        replay=experiment.replay,
+        folder=None,
+        progress=False,
+    )
+    counts = task.attributes.counts(cases.train.table)
     with torch.random.fork_rng(devices=[]):
         problem = Problem(segmentor.shapes, counts, pipeline.spec, pipeline.classes)
         build_recipe(experiment.method, problem)
-    task = FitTask(
-        pipeline,
-        cases.train,
-        cases.validation,
-        attributes,
-        experiment.method,
-        experiment.fit,
-        experiment.replay,
-        None,
-        False,
-    )
     identity: dict[str, Any] = json.loads(to_json(task.identity(ReplayNote(False, ""))))
     del identity["replay"]  # known only once it has been tried, and the same for the same fit
-    return {**identity, "parts": json.loads(to_json(asdict(experiment.method.parts)))}
+    return identity
 
 
 def _fit(task: _Task, cases: _Cases, *, progress: bool) -> SeedFit:
