@@ -25,6 +25,12 @@ def sites(host: nn.Module) -> list[Site]:
     return [bottleneck, *reversed(skips)]
 
 
+def stages(host: nn.Module) -> list[Site]:
+    """Add what each stage of the decoder takes in: the skip and what comes up, side by side."""
+    ups = [Site(_joined(host, level), io="input") for level in reversed(_levels(host))]
+    return [*(site.through() for site in sites(host)), *ups]
+
+
 def segment(host: nn.Module, images: Tensor, **prompts: Any) -> Tensor:
     """Run the network as it is."""
     logits: Tensor = host(images, **prompts)
@@ -36,6 +42,14 @@ def _levels(host: nn.Module) -> list[str]:
     names = [name for name, _ in host.named_modules() if name.endswith(".submodule")]
     nested = [name.removesuffix(".submodule") for name in names]
     return sorted(nested, key=lambda name: name.count("."))
+
+
+def _joined(host: nn.Module, level: str) -> str:
+    """Return the path of the block that takes in a level's skip and what comes up, concatenated."""
+    if hasattr(host.get_submodule(level), "merge"):  # AttentionUnet merges inside the level
+        return f"{level}.merge"
+    parent, _, place = level.rpartition(".")
+    return f"{parent}.{int(place) + 1}"
 
 
 def _before(level: str) -> str:

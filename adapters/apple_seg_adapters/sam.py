@@ -14,6 +14,13 @@ def sites(host: Any) -> list[Site]:
     return [Site("image_encoder")]
 
 
+def stages(host: Any) -> list[Site]:
+    """Add what each block of a ViT hands on: tokens (N, h, w, C)."""
+    blocks = getattr(host.image_encoder, "blocks", ())
+    inner = [Site(f"image_encoder.blocks.{place}", axis=-1) for place in range(len(blocks))]
+    return [*sites(host), *inner]
+
+
 def segment(
     host: Any,
     images: Tensor,

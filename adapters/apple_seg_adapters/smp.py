@@ -17,6 +17,12 @@ def sites(host: Any) -> list[Site]:
     return [Site("encoder", item=place) for place in reversed(places)]
 
 
+def stages(host: Any) -> list[Site]:
+    """Add what each block of a U-Net's decoder hands up."""
+    blocks = getattr(host.decoder, "blocks", ())
+    return [*sites(host), *(Site(f"decoder.blocks.{place}") for place in range(len(blocks)))]
+
+
 def segment(host: Any, images: Tensor, **prompts: Any) -> Tensor:
     """Drop the labels that a model with a classification head returns as well."""
     output = host(images, **prompts)

@@ -64,7 +64,7 @@ def _parse(report: Any) -> Parsed:
     try:
         host, change = report.get("perturbed", report), report.get("change")
         if (change is None) != (host is report):
-            raise KeyError("perturbed" if host is report else "change")
+            raise LookupError(f"no `{'perturbed' if host is report else 'change'}`")
         metric, reference = _text(report["metric"]), _text(report["reference"])
         difference = _estimates(host["difference"])
         _check_groups("difference", {reference, *difference}, host)
@@ -77,8 +77,12 @@ def _parse(report: Any) -> Parsed:
         raise ConfigError(
             "no report: the JSON of an audit or a comparison is expected, with `metric`, "
             "`reference`, `by_group` and `difference`, or `host`, `perturbed` and `change` in "
-            f"their place ({type(error).__name__}: {error})"
+            f"their place ({_lacking(error)})"
         ) from error
+
+
+def _lacking(error: Exception) -> str:
+    return f"no `{error.args[0]}`" if isinstance(error, KeyError) else str(error)
 
 
 def _check_groups(what: str, found: set[str], host: Mapping[str, Any]) -> None:

@@ -107,6 +107,8 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
             "delete them when you have no use for them.",
             soft_wrap=True,
         )
+    for sentence in written.notes:
+        console.print(sentence, soft_wrap=True)
     list_files(written.files)
 
 

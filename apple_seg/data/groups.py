@@ -1,5 +1,6 @@
 """Which group each case belongs to, as declared before anything is measured."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -149,10 +150,17 @@ def _label(given: str, labels: Sequence[str]) -> str:
     if given in labels or len(alike) == 1:
         return given if given in labels else alike[0]
     what = "could be several" if alike else "is not one"
+    # Where the columns differ nobody knows which of the two is misspelt.
+    hint = meant(given, labels) if any(_columns(given) == _columns(one) for one in labels) else ""
     raise GroupError(
-        f"the reference {given!r}{meant(given, labels)} {what} of the declared groups: "
+        f"the reference {given!r}{hint} {what} of the declared groups: "
         + ", ".join(map(repr, labels))
     )
+
+
+def _columns(label: str) -> set[str]:
+    """Return the names that a label compares with something."""
+    return {*re.findall(r"([^\s,<>=]+)\s*[<>=]", label)}
 
 
 def _name(table: pd.DataFrame, row: int) -> str:

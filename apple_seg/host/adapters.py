@@ -18,7 +18,9 @@ Segment = Callable[..., Tensor]
 class Adapter(Protocol):
     """What the library must know of a family of hosts.
 
-    A module with these two functions is an adapter; nothing is inherited.
+    A module with these two functions is an adapter; nothing is inherited. It may have a third one,
+    `stages(host) -> list[Site]`: what the stages of encoder and decoder hand on, to be perturbed
+    for all who read it, the deeper encoder too.
     """
 
     def sites(self, host: nn.Module) -> list[Site]:
@@ -62,7 +64,8 @@ def choose_sites(host: nn.Module, which: str | Site | Sequence[Site]) -> tuple[S
 
     Args:
         host: The host whose adapter is asked.
-        which: "bottleneck", "skips", "all" (both), or sites, which are returned as they are.
+        which: "bottleneck", "skips", "all" (both), "stages" (what every stage of encoder and
+            decoder hands on, to whoever reads it), or sites, which are returned as they are.
 
     Raises:
         SiteError: The host has none of that kind.
@@ -72,11 +75,13 @@ def choose_sites(host: nn.Module, which: str | Site | Sequence[Site]) -> tuple[S
     if not isinstance(which, str):
         chosen = tuple(which)
     else:
-        known = find_adapter(host).sites(host)
-        ranges = {"bottleneck": known[:1], "skips": known[1:], "all": known}
+        adapter = find_adapter(host)
+        known = adapter.sites(host)
+        ranges = {"bottleneck": known[:1], "skips": known[1:], "all": known, "stages": known}
         if which not in ranges:
-            raise SiteError(f"sites are 'bottleneck', 'skips', 'all' or a list; got {which!r}")
-        chosen = tuple(ranges[which])
+            names = ", ".join(map(repr, ranges))
+            raise SiteError(f"sites are {names} or a list; got {which!r}")
+        chosen = tuple(_stages(adapter, host) if which == "stages" else ranges[which])
     if not chosen:
         raise SiteError(f"{type(host).__name__} has no sites called {which!r}")
     if foreign := [one for one in chosen if not isinstance(one, Site)]:
@@ -84,6 +89,14 @@ def choose_sites(host: nn.Module, which: str | Site | Sequence[Site]) -> tuple[S
     if len({(one.module, one.io, one.item) for one in chosen}) < len(chosen):
         raise SiteError(f"a site is named twice among {', '.join(map(str, chosen))}")
     return chosen
+
+
+def _stages(adapter: Adapter, host: nn.Module) -> list[Site]:
+    """Return the adapter's stages, or its sites such that the deeper encoder reads them too."""
+    stages: Callable[[nn.Module], list[Site]] | None = getattr(adapter, "stages", None)
+    if stages is not None:
+        return stages(host)
+    return [site.through() for site in adapter.sites(host)]
 
 
 def run_host(host: nn.Module, images: Tensor, **prompts: Any) -> Tensor:

@@ -194,7 +194,8 @@ def wrap(
         host: A segmentor of any family. It is put in eval mode and its parameters are frozen, until
             `detach()`.
         example: Images (1, C, *spatial) to run a few times, preprocessed as for deployment.
-        sites: "bottleneck", "skips", "all", or sites for a host that no adapter knows.
+        sites: "bottleneck", "skips", "all", "stages" (see `choose_sites`), or sites for a host that
+            no adapter knows.
         segment: How to run the host with gradients; by default its adapter's way, or a plain call.
         prompts: What else the host needs, such as SAM's `boxes`.
 

@@ -180,6 +180,11 @@ class _Tuning:
         progress.candidates.append(
             validate(self.feed, self.task, epoch, processes=ONE, progress=self.task.progress)
         )
-        if RULES[settings.selection](progress.candidates, settings.margin).epoch == epoch:
+        if (
+            RULES[settings.selection or self.task.method.selection](
+                progress.candidates, settings.margin
+            ).epoch
+            == epoch
+        ):
             progress.kept = epoch
             progress.best = [copy.deepcopy(self.host.state_dict())]

@@ -90,7 +90,7 @@ class MethodSpec:
     """One of `METHODS`."""
 
     sites: Sites | None = None
-    """"bottleneck", "skips", "all", or sites by path."""
+    """"bottleneck", "skips", "all", "stages" (see `choose_sites` of the host), or sites by path."""
 
     perturber: Part | None = None
     """One of `PERTURBERS`."""
@@ -152,6 +152,14 @@ class MethodSpec:
         given = {"loss": self.loss, "weighting": self.weighting, **self.parts.terms}
         if self.solved and (lost := [name for name, part in given.items() if part is not None]):
             raise ConfigError(f"{self.name} is solved, not trained: it has no {', '.join(lost)}")
+
+    @property
+    def selection(self) -> str:
+        """The rule by which an epoch is kept where the settings name none.
+
+        What is solved is asked for as such, and nothing agrees with the host better than itself.
+        """
+        return "latest" if self.solved or self.target == "host" else "worst-group"
 
     @cached_property
     def parts(self) -> Parts:

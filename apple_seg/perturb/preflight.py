@@ -1,6 +1,7 @@
 """A fit is made ready: what cannot be fitted is refused before anything is changed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ def prepare_fit(
         ConfigError: The settings ask for what this host's prompts do not allow.
     """
     check_state(pipeline.segmentor)
+    settings = replace(settings, selection=settings.selection or method.selection)
     if method.target == "host":
         train, validation = (_masked(pipeline, one, progress) for one in (train, validation))
     _check_cohorts(train, validation, settings)

@@ -32,8 +32,9 @@ class FitSettings:
     """Decay, a step, of a running mean of the perturbers' weights; validated and kept is then the
     mean. 0 keeps none. A mean of the last hundred steps or so (0.99) is steadier than the last."""
 
-    selection: str = "worst-group"
-    """Which epoch is kept, by validation; see `perturb/selection.py`."""
+    selection: str | None = None
+    """Which epoch is kept, by validation; see `perturb/selection.py`. None for the method's own:
+    "worst-group", or "latest" where a gain in Dice is not what the method is for."""
 
     margin: float = 0.01
     """How much mean Dice no group may lose on validation."""
@@ -84,7 +85,7 @@ class FitSettings:
                 "weight_decay is not negative, and average from 0 to below 1; got "
                 f"{self.weight_decay}, {self.average}"
             )
-        if self.selection not in RULES:
+        if self.selection is not None and self.selection not in RULES:
             known = ", ".join(RULES)
             raise ConfigError(
                 f"no rule {self.selection!r}{meant(self.selection, RULES)}; known are: {known}"

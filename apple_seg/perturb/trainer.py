@@ -264,7 +264,8 @@ class _Fit:
         progress.candidates.append(candidate)
         if epoch:
             progress.losses.append(losses)
-        selected = RULES[self.settings.selection](progress.candidates, self.settings.margin)
+        rule = RULES[self.settings.selection or self.task.method.selection]
+        selected = rule(progress.candidates, self.settings.margin)
         if selected.epoch == epoch:
             progress.kept = epoch
             progress.best = [copy.deepcopy(one.state_dict()) for one in recipe.perturbers]

@@ -1,11 +1,14 @@
 """What `apple-seg fit` does."""
 
+from pathlib import Path
+
 from apple_seg.config import Experiment
 from apple_seg.files import to_json, write_text
 from apple_seg.perturb import FitResult, fit
 from apple_seg.perturb.progress import LOG, discard_checkpoint
 from apple_seg.ship import save
 from apple_seg.workflow.running import (
+    EARLIER,
     FIT,
     PERTURBER,
     Written,
@@ -24,8 +27,9 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     """
     experiment, processes = placed(experiment)
     splits = experiment.splits
+    bare = experiment.method.target == "host"
     both = [splits.fit, splits.validation]
-    cohort = checked(experiment, both, progress=progress, processes=processes)
+    cohort = checked(experiment, both, progress=progress, processes=processes, bare=bare)
     train, validation = cohort.split(splits.fit), cohort.split(splits.validation)
     files = (experiment.output / PERTURBER, experiment.output / FIT, experiment.output / LOG)
     with wrapped(experiment, train) as segmentor:
@@ -41,10 +45,22 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
             folder=experiment.output,
             progress=progress,
         )
+        notes: tuple[str, ...] = ()
         if processes.main:
+            notes = set_aside(files[0])
             record = {"fit": result.to_dict()}
             save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
             write_text(files[1], to_json(result.to_dict()))
             discard_checkpoint(experiment.output)
     processes.wait()
-    return Written(result, files)
+    return Written(result, files, notes=notes)
+
+
+def set_aside(perturber: Path) -> tuple[str, ...]:
+    """Rename the file of an earlier fit, which comparisons beside it may be about, and say so."""
+    if not perturber.is_file():
+        return ()
+    perturber.replace(perturber.with_name(EARLIER))
+    return (
+        f"The perturbers that were here are now {EARLIER}; a comparison in this folder is of them.",
+    )

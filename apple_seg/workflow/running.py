@@ -1,10 +1,13 @@
 """What all commands need: a host built and wrapped, cases that were looked at, files written."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from apple_seg.audit import Audit, Comparison, SiteSurvey
 from apple_seg.audit.report import ModelCard
@@ -12,12 +15,14 @@ from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.errors import CaseError, ConfigError
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
+from apple_seg.names import meant
 from apple_seg.perturb import build_perturber
 from apple_seg.perturb.parts import Part, name_and_options
 from apple_seg.processes import ONE, Processes, launched
 from apple_seg.ship import attach, read_artifact
 
 PERTURBER, FIT, AUDIT, COMPARISON = "perturber.safetensors", "fit.json", "audit", "comparison"
+EARLIER = "perturber.earlier.safetensors"
 SKIN_TONES, SITES = "cases-with-ita.csv", "sites.json"
 """Names of the results in an experiment's output folder."""
 
@@ -31,6 +36,9 @@ class Written:
 
     audited: int = 1
     """How often this perturber file has been compared."""
+
+    notes: tuple[str, ...] = ()
+    """What else is to be known, in sentences."""
 
 
 @contextmanager
@@ -100,16 +108,27 @@ def placed(experiment: Experiment) -> tuple[Experiment, Processes]:
 
 
 def checked(
-    experiment: Experiment, splits: Sequence[str], *, progress: bool, processes: Processes = ONE
+    experiment: Experiment,
+    splits: Sequence[str],
+    *,
+    progress: bool,
+    processes: Processes = ONE,
+    bare: bool = False,
 ) -> Cohort:
     """Read the manifest and look at every case of these splits before work starts.
 
-    The main process does, and the others get what it read.
+    The main process does, and the others get what it read. Cases may lack masks where `bare`.
     """
     cohort = processes.from_main(
         lambda: experiment.cohort.read_checked(experiment.groups, splits=splits, progress=progress)
     )
-    return annotated(cohort, splits)
+    if progress and processes.main:
+        used = [experiment.splits.fit, experiment.splits.validation, experiment.splits.audit]
+        for name, number in cohort.table["split"].value_counts().items():
+            if name and name not in used:
+                split = f"split {name!r}{meant(str(name), used)}"
+                tqdm.write(f"cases in {split}, which is not used: {number}", file=sys.stderr)
+    return cohort if bare else annotated(cohort, splits)
 
 
 def annotated(cohort: Cohort, splits: Sequence[str]) -> Cohort:

@@ -228,8 +228,8 @@ ONE_GROUP = '"metric": "dice", "reference": "a", "by_group": {"a": {}}, "differe
         ("{", "is no JSON"),
         ("[]", "no report: the JSON of an audit or a comparison is expected"),
         ('{"metric": "dice"}', "no report"),
-        ('{"metric": "dice", "reference": "a", "change": {}, "difference": {}}', "'perturbed'"),
-        ('{"metric": "dice", "reference": "a", "difference": {"b": {"value": 0.1}}}', "'low'"),
+        ('{"metric": "dice", "reference": "a", "change": {}, "difference": {}}', "no `perturbed`"),
+        ('{"metric": "dice", "reference": "a", "difference": {"b": {"value": 0.1}}}', "no `low`"),
         (f'{{{ONE_GROUP}, "others": [3]}}', "'int' object has no attribute 'get'"),
         (f'{{{ONE_GROUP}, "others": 3}}', "`others` is a list of reports, got a value of type int"),
         ('{"metric": 3, "reference": "a", "by_group": {"a": {}}, "difference": {}}', "a text is"),
@@ -248,7 +248,7 @@ def test_a_file_that_is_no_report_is_refused(tmp_path, content, words):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"low": 10**400}, "no report: .*OverflowError"),
+        ({"low": 10**400}, "no report: .*int too large"),
         ({"low": float("-inf")}, "no report: .*a finite number or null is expected, got -inf"),
         ({"low": True}, "no report: .*a finite number or null is expected, got True"),
         ({"low": 0.02, "high": -0.02}, r"sex = f: the interval \[0.02, -0.02\] does not hold"),

@@ -107,6 +107,9 @@ def test_a_name_that_is_nearly_right_is_proposed():
         GroupError, match=r"'sex = mael' \(did you mean 'sex = male'\?\) is not one"
     ):
         Groups(by={"sex": ["male", "female"]}, reference="sex = mael")
+    # Of a column that is written in two ways nobody knows which is meant.
+    with pytest.raises(GroupError, match=r"'age < 60' is not one of the declared.*'agee < 60'"):
+        Groups(by={"agee": [60]}, reference="age < 60")
     with pytest.raises(GroupError, match="no column 'clinic' to group by"):  # like none
         Groups(by={"clinic": ["a", "b"]}, reference="clinic = a").codes(TABLE)
 

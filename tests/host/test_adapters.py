@@ -9,7 +9,7 @@ from torch import nn
 
 from apple_seg.errors import AdapterNotFoundError, SiteError
 from apple_seg.host import Site, find_adapter, fingerprint, wrap
-from apple_seg.perturb import ResidualPerturber
+from apple_seg.perturb import LeanPerturber, ResidualPerturber
 from hosts import CASES, ToyHost
 
 
@@ -160,3 +160,16 @@ def test_every_installed_adapter_has_a_host_in_the_table():
 def test_unknown_host_names_the_adapters_there_are():
     with pytest.raises(AdapterNotFoundError, match=r"no adapter for hosts\.ToyHost.*monai"):
         wrap(ToyHost(), torch.rand(1, 3, 16, 16))
+
+
+def test_every_stage_can_be_perturbed_and_a_gradient_reaches_each(case, host):
+    deployed = run(case, host.eval())
+    segmentor = wrap(host, case.images[:1], sites="stages", prompts=first(case.prompts))
+    assert len(segmentor.sites) >= case.sites
+    assert not any(site.clean for site in segmentor.sites), "whoever comes next reads it perturbed"
+    segmentor.install([LeanPerturber(one.channels, cells=one.cells) for one in segmentor.shapes])
+    logits, _ = segmentor(case.images, **case.prompts)
+    torch.testing.assert_close(logits, deployed, rtol=0, atol=0)
+    logits.square().sum().backward()
+    for site, perturber in zip(segmentor.sites, segmentor.perturbers, strict=True):
+        assert perturber.last.weight.grad.any(), site

@@ -102,8 +102,8 @@ def _before_after(result: Comparison) -> Plots:
         )
         plots.append(Plot("", drawn, alt))
     caption = (
-        f"Each mark is a case: blue squares gained more than {result.settings.margin:g}, red "
-        "circles lost more, small grey dots did neither. On the line nothing changed."
+        f"Each mark is a case: blue squares gained more than {result.settings.margin:g}, "
+        "orange circles lost more, small grey dots did neither. On the line nothing changed."
     )
     return Plots(f"{title_of(metric)} before and after, case by case", tuple(plots), caption)
 

@@ -50,7 +50,7 @@ class Sweep:
     @property
     def rule(self) -> str:
         """The name of the rule that chooses."""
-        return self.plan.base.fit.selection
+        return self.plan.base.fit.selection or self.plan.base.method.selection
 
     @property
     def margin(self) -> float:

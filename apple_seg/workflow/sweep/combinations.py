@@ -144,7 +144,7 @@ def plan_sweep(
     for one in made:
         first.setdefault(one.does, one)
     kept = tuple(first.values())
-    _check_rule(kept[0].experiment.fit.selection)
+    _check_rule(kept[0].experiment)
     return Plan(kept, numbers, (*_same(made, first), *_controls(kept)))
 
 
@@ -172,8 +172,8 @@ def _read(read: Callable[[list[str]], Experiment], varied: Mapping[str, str]) ->
         raise ConfigError(f"with {', '.join(overrides)}: {error}") from error
 
 
-def _check_rule(rule: str) -> None:
-    if rule == "latest":
+def _check_rule(experiment: Experiment) -> None:
+    if (experiment.fit.selection or experiment.method.selection) == "latest":
         raise ConfigError(
             "the rule 'latest' tells epochs apart, which follow each other, and not combinations, "
             "which do not: choose among them with --set fit.selection=worst-group, or make the "

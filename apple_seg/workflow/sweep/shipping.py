@@ -7,9 +7,7 @@ import torch
 from apple_seg.errors import ArtifactError
 from apple_seg.files import write_bytes
 from apple_seg.ship import read_artifact
-from apple_seg.workflow.running import FIT, PERTURBER
-
-EARLIER = "perturber.earlier.safetensors"
+from apple_seg.workflow.running import EARLIER, FIT, PERTURBER
 
 
 def ship(chosen: Path | None, output: Path) -> tuple[str, ...]:
