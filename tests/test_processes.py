@@ -93,7 +93,7 @@ def experiment(tmp_path_factory):
     cohort = loaded.cohort.read()
     torch.manual_seed(1)
     with wrapped(loaded, cohort) as segmentor:
-        name = loaded.method.perturber
+        name = loaded.method.parts.perturber
         sizes = [{"channels": one.channels, "cells": one.cells} for one in segmentor.shapes]
         perturbers = [build_perturber({"name": name, **size}) for size in sizes]
         for weights in (weights for one in perturbers for weights in one.parameters()):
