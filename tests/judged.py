@@ -1,4 +1,4 @@
-"""Batches with losses that differ by case, for weightings and terms of losses."""
+"""Batches whose losses differ by case, or whose latents tell the group."""
 
 import torch
 
@@ -18,3 +18,25 @@ def judged(codes, *, sizes=(2,), seed=0, shift=0.0, dtype=torch.float32, **more)
     logits = ((2 * masks - 1) * sure + noise + shift).requires_grad_()
     host = torch.randn(masks.shape, generator=draw).to(dtype)
     return Outcome(logits, masks, (), codes, sizes, host=lambda: host, **{"loss": LOSS, **more})
+
+
+def told(n=64, seed=0, shift=2.0):
+    """Latents (n, 3, 4, 4) whose first channel tells the group, and the groups."""
+    latent = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
+    groups = torch.arange(n) % 2
+    latent[:, 0] += shift * groups[:, None, None]
+    return latent, groups
+
+
+def of_latent(latent, groups, **more):
+    """Return an outcome of latents at one site, with nothing to segment."""
+    empty = torch.zeros(len(groups), 1, 2, 2)
+    return Outcome(empty, empty, (latent,), groups[:, None], (2,), **more)
+
+
+def weights(module):
+    return [value.detach().clone() for value in module.parameters()]
+
+
+def same(one, other):
+    return all(torch.equal(*pair) for pair in zip(one, other, strict=True))

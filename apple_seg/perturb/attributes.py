@@ -46,6 +46,11 @@ class Attributes:
         """The groups that a fit is made for."""
         return self.groups[0] if self.groups else None
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many groups each attribute has."""
+        return tuple(len(one.labels) for one in self.groups)
+
     def codes(self, table: pd.DataFrame) -> NDArray[np.int64]:
         """Return the code of each case's group by each attribute (N, attributes); -1: unknown.
 

@@ -18,10 +18,9 @@ from apple_seg.perturb.feeds import ImageFeed, Known, stream
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import Progress
-from apple_seg.perturb.recipe import Problem, Recipe, build_recipe
+from apple_seg.perturb.recipe import Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.reporting import epoch_event, result_of
-from apple_seg.perturb.sampling import Sampler
 from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
@@ -99,34 +98,15 @@ class _Tuning:
         settings, table = task.settings, task.train.table
         known = Known(task.attributes.codes(table), task.attributes.standardised(table))
         views, prompts = settings.views, settings.prompts
-        first = task.attributes.first
-        problem = Problem(
-            task.pipeline.segmentor.shapes,
-            task.attributes.counts(table),
-            task.pipeline.spec,
-            task.pipeline.classes,
-        )
         torch.manual_seed(settings.seed)
         self.task = task
         self.host = task.pipeline.segmentor.host
-        self.recipe = Recipe([self.host], build_recipe(task.method, problem).objective)
+        self.recipe = Recipe([self.host], build_recipe(task.method, task.problem).objective)
         self.recipe.objective.to(next(self.host.parameters()).device)
         self.feed = ImageFeed(
             task.pipeline, task.train, task.validation, known, views, prompts, pool
         )
-        self.sampler = Sampler(
-            codes=np.full(len(table), -1) if first is None else first.codes(table),
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            views=len(views),
-            prompts=prompts,
-            balanced=settings.balanced,
-            draws=settings.draws,
-        )
-        sizes = tuple(len(one.labels) for one in task.attributes.groups)
-        self.stepper = Stepper(
-            accelerator, task.pipeline, self.recipe, settings, self.sampler.batches, sizes
-        )
+        self.stepper = Stepper(accelerator, task, self.recipe)
         self.stepper.proved = True  # no perturber waits for a gradient
         self.progress = Progress()
 
@@ -156,7 +136,7 @@ class _Tuning:
         self.task.pipeline.segmentor.train()
         self.host.train()
         device = next(self.host.parameters()).device
-        batches = self.sampler.epoch(epoch)
+        batches = self.task.sampler.epoch(epoch)
         label = f"epoch {epoch}/{self.task.settings.epochs}"
         found = []
         bar = tqdm(

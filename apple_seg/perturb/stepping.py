@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from apple_seg.errors import FitError
-from apple_seg.host import Pipeline
 from apple_seg.perturb.feeds import Feed, TrainBatch
 from apple_seg.perturb.objectives import Outcome
 from apple_seg.perturb.recipe import Recipe
-from apple_seg.perturb.record import FitSettings
+from apple_seg.perturb.task import FitTask
 
 
 class Stepper:
@@ -23,19 +22,12 @@ class Stepper:
     over processes is the gradient of the batch.
     """
 
-    def __init__(
-        self,
-        accelerator: Any,
-        pipeline: Pipeline,
-        recipe: Recipe,
-        settings: FitSettings,
-        batches: int,
-        sizes: tuple[int, ...],
-    ) -> None:
+    def __init__(self, accelerator: Any, task: FitTask, recipe: Recipe) -> None:
+        settings, batches = task.settings, task.sampler.batches
         self.accelerator = accelerator
-        self.pipeline = pipeline
+        self.pipeline = task.pipeline
         self.recipe = recipe
-        self.sizes = sizes
+        self.sizes = task.attributes.sizes
         self.parameters = [value for one in recipe.perturbers for value in one.parameters()]
         self._adam = torch.optim.AdamW(
             self.parameters, settings.learning_rate, weight_decay=settings.weight_decay

@@ -6,13 +6,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from apple_seg.data import Cohort
+from apple_seg.data import UNKNOWN, Cohort
 from apple_seg.host import Pipeline, fingerprint
 from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.methods import MethodSpec
+from apple_seg.perturb.recipe import Problem
 from apple_seg.perturb.record import FitSettings
+from apple_seg.perturb.sampling import Sampler
 from apple_seg.replay import ReplayNote, ReplaySettings
 
 
@@ -46,6 +49,28 @@ class FitTask:
             "precision": self.replay.precision,
             "versions": [version("apple-seg"), torch.__version__],
         }
+
+    @property
+    def problem(self) -> Problem:
+        """What the method is built for."""
+        counts = self.attributes.counts(self.train.table)
+        return Problem(
+            self.pipeline.segmentor.shapes, counts, self.pipeline.spec, self.pipeline.classes
+        )
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The order of cases; batches are balanced by the first attribute, where there is one."""
+        first, table, settings = self.attributes.first, self.train.table, self.settings
+        return Sampler(
+            codes=np.full(len(table), UNKNOWN) if first is None else first.codes(table),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            views=len(settings.views),
+            prompts=settings.prompts,
+            balanced=settings.balanced,
+            draws=settings.draws,
+        )
 
     @cached_property
     def answer(self) -> list[float]:

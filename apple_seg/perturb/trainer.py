@@ -4,17 +4,15 @@ import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from apple_seg.data import UNKNOWN, Cohort, Groups
+from apple_seg.data import Cohort, Groups
 from apple_seg.errors import FitError
 from apple_seg.files import to_json_line
 from apple_seg.host import Pipeline, channels_last
@@ -24,10 +22,10 @@ from apple_seg.perturb.feeds import Feed, open_feed, stream
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import Progress, Resumed
-from apple_seg.perturb.recipe import Problem, Recipe, build_recipe
+from apple_seg.perturb.recipe import Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.reporting import epoch_event, result_of, start_event, tracked
-from apple_seg.perturb.sampling import Sampler, part_of
+from apple_seg.perturb.sampling import part_of
 from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
@@ -138,46 +136,19 @@ class _Fit:
     def _new_recipe(self) -> Recipe:
         """Build and install new perturbers."""
         task = self.task
-        problem = Problem(
-            self.segmentor.shapes,
-            task.attributes.counts(task.train.table),
-            task.pipeline.spec,
-            task.pipeline.classes,
-        )
         torch.manual_seed(self.settings.seed)
-        recipe = build_recipe(task.method, problem)
+        recipe = build_recipe(task.method, task.problem)
         for module in recipe.perturbers:
             module.to(self.device)
         recipe.objective.to(self.device)
         self.segmentor.install(recipe.perturbers)
         return recipe
 
-    @cached_property
-    def sampler(self) -> Sampler:
-        """The order of cases."""
-        return Sampler(
-            codes=self._codes(),
-            batch_size=self.settings.batch_size,
-            seed=self.settings.seed,
-            views=len(self.settings.views),
-            prompts=self.settings.prompts,
-            balanced=self.settings.balanced,
-            draws=self.settings.draws,
-        )
-
-    def _codes(self) -> NDArray[np.int64]:
-        """Return the groups (N,) that batches may be balanced by."""
-        first, table = self.task.attributes.first, self.task.train.table
-        return np.full(len(table), UNKNOWN) if first is None else first.codes(table)
-
     def _stepper(self, recipe: Recipe) -> Stepper | Solver:
         """Return what changes the perturbers: step by step, or at once."""
         if self.task.method.solved:
             return Solver(self.task, recipe, self.processes, self.device)
-        sizes = tuple(len(one.labels) for one in self.task.attributes.groups)
-        return Stepper(
-            self.accelerator, self.task.pipeline, recipe, self.settings, self.sampler.batches, sizes
-        )
+        return Stepper(self.accelerator, self.task, recipe)
 
     def _train(self, recipe: Recipe, feed: Feed, note: ReplayNote) -> None:
         stepper = self._stepper(recipe)
@@ -232,7 +203,7 @@ class _Fit:
     def _train_epoch(self, feed: Feed, stepper: Stepper, epoch: int) -> dict[str, float]:
         self.segmentor.train()
         sums: dict[str, list[float]] = {}
-        batches = self.sampler.epoch(epoch)
+        batches = self.task.sampler.epoch(epoch)
         parts = [part_of(batch, self.processes.rank, self.processes.count) for batch in batches]
         label = f"epoch {epoch}/{self.settings.epochs}"
         quiet = None if self.speaks else True

@@ -18,7 +18,7 @@ from apple_seg.host import PerturbedSegmentor
 from apple_seg.perturb import fit
 from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import discard_checkpoint
-from apple_seg.perturb.recipe import Problem, build_recipe
+from apple_seg.perturb.recipe import build_recipe
 from apple_seg.replay import ReplayNote
 from apple_seg.ship import read_artifact, save
 from apple_seg.workflow.running import FIT, PERTURBER, Written, checked, pipeline_of, wrapped
@@ -171,10 +171,8 @@ def _identity(one: Combination, cases: _Cases, segmentor: PerturbedSegmentor) ->
         folder=None,
         progress=False,
     )
-    counts = task.attributes.counts(cases.train.table)
     with torch.random.fork_rng(devices=[]):
-        problem = Problem(segmentor.shapes, counts, pipeline.spec, pipeline.classes)
-        build_recipe(experiment.method, problem)
+        build_recipe(experiment.method, task.problem)
     identity: dict[str, Any] = json.loads(to_json(task.identity(ReplayNote(False, ""))))
     del identity["replay"]  # known only once it has been tried, and the same for the same fit
     return identity

@@ -5,20 +5,10 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from apple_seg.perturb import Adversary, Outcome
+from apple_seg.perturb import Adversary
 from apple_seg.perturb.objectives.schedule import ridge
-
-
-def told(n=64, seed=0, shift=2.0):
-    latent = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    groups = torch.arange(n) % 2
-    latent[:, 0] += shift * groups[:, None, None]
-    return latent, groups
-
-
-def outcome(latent, groups, **more):
-    empty = torch.zeros(len(groups), 1, 2, 2)
-    return Outcome(empty, empty, (latent,), groups[:, None], (2,), **more)
+from judged import of_latent as outcome
+from judged import told
 
 
 def test_factor_grows_where_the_group_leaks_and_shrinks_where_it_does_not():

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from apple_seg.errors import ConfigError
-from apple_seg.perturb import METHODS, Adversary, Outcome, pool
+from apple_seg.perturb import METHODS, Adversary, pool
 from apple_seg.perturb.objectives.discriminator import JointDiscriminator, Seen
+from judged import of_latent as outcome
+from judged import same, told, weights
 
 STEADY = {
     "discriminators": 2,
@@ -20,26 +22,6 @@ STEADY = {
     "last_norm": False,
     "ceiling": 0.6,
 }
-
-
-def told(n=64, seed=0, shift=2.0):
-    latent = torch.randn(n, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
-    groups = torch.arange(n) % 2
-    latent[:, 0] += shift * groups[:, None, None]
-    return latent, groups
-
-
-def outcome(latent, groups, **more):
-    empty = torch.zeros(len(groups), 1, 2, 2)
-    return Outcome(empty, empty, (latent,), groups[:, None], (2,), **more)
-
-
-def weights(module):
-    return [value.detach().clone() for value in module.parameters()]
-
-
-def same(one, other):
-    return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize(

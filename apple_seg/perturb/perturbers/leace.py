@@ -1,6 +1,7 @@
 """Closed-form erasure from each channel's mean."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from torch import Tensor, nn
 
@@ -47,11 +48,8 @@ class LeacePerturber(nn.Module):
         ridge: float = 0.0,
     ) -> None:
         super().__init__()
-        self.config = {
-            **{"channels": channels, "cells": list(cells)},
-            **{"rank": rank, "shrinkage": shrinkage, "ridge": ridge},
-        }
         settings = ErasureSettings(rank=rank, shrinkage=shrinkage, ridge=ridge)
+        self.config = {"channels": channels, "cells": list(cells), **asdict(settings)}
         self.erasure = ErasureMap(channels, settings)
 
     def forward(self, latent: Tensor) -> Tensor:

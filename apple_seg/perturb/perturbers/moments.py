@@ -1,6 +1,7 @@
 """Closed-form erasure from each channel's mean and standard deviation."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +46,8 @@ class StatisticsPerturber(nn.Module):
         ridge: float = 0.0,
     ) -> None:
         super().__init__()
-        self.config = {
-            **{"channels": channels, "cells": list(cells)},
-            **{"rank": rank, "shrinkage": shrinkage, "ridge": ridge},
-        }
         settings = ErasureSettings(rank=rank, shrinkage=shrinkage, ridge=ridge)
+        self.config = {"channels": channels, "cells": list(cells), **asdict(settings)}
         self.erasure = ErasureMap(2 * channels, settings)
 
     def forward(self, latent: Tensor) -> Tensor:
