@@ -246,27 +246,42 @@ def describe_run(task: Task) -> dict[str, Any]:
     spec = task.experiment.host
     return {
         "commit": commit(),
+        **describe_machine(),
+        "host_fingerprint": fingerprint(spec.build()),
+        "host_spec": spec.identity(),
+    }
+
+
+def describe_machine() -> dict[str, str]:
+    """Say where a result was made."""
+    return {
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "host_fingerprint": fingerprint(spec.build()),
-        "host_spec": spec.identity(),
     }
 
 
 @cache
 def commit() -> str:
     """Return the commit that this ran on, asked at the start; a + where files had changed."""
-    where = Path(__file__).parent
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + (
+        "+" if changed("../apple_seg") else ""
+    )
 
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(where), *arguments], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "../apple_seg")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
+def changed(path: str) -> bool:
+    """Say whether tracked files, from here, are not as they were committed."""
+    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", path))
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

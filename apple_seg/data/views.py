@@ -1,33 +1,61 @@
-"""The same case seen in a mirror: views, for augmentation."""
+"""The same case seen in a mirror or turned: views, for augmentation."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apple_seg.data.cohort import Case
 
-VIEWS: Mapping[str, tuple[int, ...]] = {
-    "as-is": (),
-    "flip-h": (0,),
-    "flip-w": (1,),
-    "flip-hw": (0, 1),
-    "flip-d": (2,),
+
+class View(NamedTuple):
+    """Which spatial axes (H, W, D) are exchanged, and then which are reversed."""
+
+    reversed: tuple[int, ...] = ()
+    transposed: bool = False
+    """Whether height and width are exchanged first."""
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The axes that it is about."""
+        return tuple({*self.reversed, *((0, 1) if self.transposed else ())})
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return an array (channels, *spatial) in this view, in its own memory."""
+        turned = array.swapaxes(1, 2) if self.transposed else array
+        return np.flip(turned, [axis + 1 for axis in self.reversed]).copy()
+
+
+VIEWS: Mapping[str, View] = {
+    "as-is": View(),
+    "flip-h": View((0,)),
+    "flip-w": View((1,)),
+    "flip-hw": View((0, 1)),
+    "flip-d": View((2,)),
+    "turn-90": View((0,), transposed=True),
+    "turn-270": View((1,), transposed=True),
+    "transpose": View(transposed=True),
+    "antitranspose": View((0, 1), transposed=True),
 }
-"""The views that settings may name, and the spatial axes (H, W, D) that each reverses."""
+"""The views that settings may name. `flip-hw` is half a turn, and `turn-90` goes from the first
+column to the first row, as `numpy.rot90` does: the plane's eight are all but `flip-d`."""
 
 
 def viewed(case: Case, view: str) -> Case:
-    """Return the case in a view: image and mask mirrored alike.
+    """Return the case in a view: image and mask alike, and the spacing with them.
 
     Raises:
         ValueError: The image has no such axis.
     """
-    axes = VIEWS[view]
-    if not axes:
+    how = VIEWS[view]
+    if not how.axes:
         return case
-    if max(axes) >= case.image.ndim - 1:
+    if max(how.axes) >= case.image.ndim - 1:
         raise ValueError(f"{case.key}: an image of {case.image.shape} has no view {view!r}")
-    places = tuple(axis + 1 for axis in axes)
-    mask = None if case.mask is None else np.flip(case.mask, places).copy()
-    return replace(case, image=np.flip(case.image, places).copy(), mask=mask)
+    spacing = case.spacing
+    if spacing is not None and how.transposed:
+        spacing = (spacing[1], spacing[0], *spacing[2:])
+    mask = None if case.mask is None else how.of(case.mask)
+    return replace(case, image=how.of(case.image), mask=mask, spacing=spacing)

@@ -70,11 +70,11 @@ def _check_drawing(pipeline: Pipeline, settings: FitSettings) -> None:
         )
     example = pipeline.segmentor.example
     dimensions = 3 if example is None else len(example.shape) - 2
-    if lost := [view for view in settings.views if max(VIEWS[view], default=0) >= dimensions]:
+    if lost := [view for view in settings.views if max(VIEWS[view].axes, default=0) >= dimensions]:
         raise ConfigError(f"images of {dimensions} dimensions have no view {', '.join(lost)}")
     if prompt.columns and settings.views != ("as-is",):
         raise ConfigError(
-            f"[fit] views mirror the image, and not the prompts in {', '.join(prompt.columns)}"
+            f"[fit] views mirror or turn the image, and not the prompts in {', '.join(prompt.columns)}"
         )
 
 

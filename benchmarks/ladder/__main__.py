@@ -2,13 +2,16 @@
 
     python -m benchmarks.ladder fit --host unet --scenario as-deployed --cases 100
     python -m benchmarks.ladder show --host unet --scenario as-deployed --cases 100
+    python -m benchmarks.ladder audit --host unet --scenario as-deployed --cases 100
 
-`fit` and `show` never read a test case. What is done already is skipped, so that everything can
+`fit` and `show` never read a test case. `audit` reads the test split, and refuses to while the
+choices in `rungs.py` are not committed. What is done already is skipped, so that everything can
 be stopped and started again; where a GPU is there, it is used.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,13 @@ import torch
 from tqdm import tqdm
 
 from apple_seg.config import Experiment, read_experiment
+from apple_seg.data import Groups
 from apple_seg.errors import AppleSegError
 from benchmarks.ladder.fitting import Climb, climb, done
+from benchmarks.ladder.results import audit_cell
 from benchmarks.ladder.rungs import RUNGS, settings_of
 from benchmarks.ladder.scenarios import SCENARIOS, team_cases
+from benchmarks.run import changed
 
 HOSTS = {path.stem: path for path in sorted((Path(__file__).parent / "hosts").glob("*.toml"))}
 
@@ -30,18 +36,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=["fit", "show"])
+    parser.add_argument("action", choices=list(_ACTIONS))
     parser.add_argument("--host", choices=list(HOSTS), default="unet")
     parser.add_argument("--scenario", choices=list(SCENARIOS), nargs="+", default=list(SCENARIOS))
     parser.add_argument("--cases", nargs="+", default=["all", "100"], help="numbers, or all")
     parser.add_argument("--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--by", choices=["age", "sex"], default="age", help="who the groups are")
     parser.add_argument("-q", "--quiet", action="store_true", help="no bars")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     gpu = ["device=cuda"] if torch.cuda.is_available() else []
     experiment = read_experiment(HOSTS[options.host], [*gpu, *options.overrides])
-    (_fit if options.action == "fit" else _show)(experiment, options)
+    if options.by == "sex":
+        experiment = replace(experiment, groups=Groups({"sex": ["female", "male"]}, "sex = male"))
+    _ACTIONS[options.action](experiment, options)
 
 
 def _climbs(experiment: Experiment, options: Any) -> Iterator[Climb]:
@@ -69,6 +78,19 @@ def _fit(experiment: Experiment, options: Any) -> None:
     for task in tqdm(climbs, "fits", disable=options.quiet or None):
         record = climb(task, cohort, progress=not options.quiet)
         tqdm.write(f"{task.stem.relative_to(experiment.output)}: {_said(record['fit'])}")
+
+
+def _audit(experiment: Experiment, options: Any) -> None:
+    if changed("ladder/rungs.py"):
+        raise AppleSegError("benchmarks/ladder/rungs.py is not committed: commit the choice first")
+    cases = experiment.cohort.read().split(experiment.splits.audit)
+    cells: dict[Path, dict[str, list[Climb]]] = {}
+    for task in _climbs(experiment, options):
+        rungs = cells.setdefault(task.cell, {})
+        rungs.setdefault(task.name, []).append(task)
+    for rungs in tqdm(cells.values(), "audits", disable=options.quiet or None):
+        for path in audit_cell(options.host, rungs, cases):
+            tqdm.write(f"wrote {path}")
 
 
 def _show(experiment: Experiment, options: Any) -> None:
@@ -100,6 +122,13 @@ def _table(fits: list[Any]) -> str:
 
 def _worst(candidate: Any) -> float:
     return float(min(candidate["by_group"].values()))
+
+
+_ACTIONS: Mapping[str, Callable[[Experiment, Any], None]] = {
+    "fit": _fit,
+    "show": _show,
+    "audit": _audit,
+}
 
 
 if __name__ == "__main__":

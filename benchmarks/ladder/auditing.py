@@ -1,4 +1,4 @@
-"""One look at the test split: every rung that was fitted, beside its host and its control."""
+"""One look at the test split: every rung that was fitted, beside its host and other rungs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,20 +20,30 @@ from benchmarks.ladder.fitting import Climb
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import read_scores
 
-CONTROL = "segmentation-only"
 SETTINGS = AuditSettings(metrics=("dice",), gallery=0, resamples=0, permutations=0)
 
 
-def audit_rung(climbs: Sequence[Climb], controls: Sequence[Climb], cases: Cohort) -> dict[str, Any]:
-    """Compare the host with one rung's seeds, and the rung with the control of the same seeds."""
+def audit_rung(
+    climbs: Sequence[Climb], others: Mapping[str, Sequence[Climb]], cases: Cohort
+) -> dict[str, Any]:
+    """Compare a rung's seeds with the host, and with other rungs that have the same seeds.
+
+    Args:
+        climbs: A seed each.
+        others: By name, what the rung is to stand beside.
+        cases: Of the test split.
+    """
     host = host_scores(climbs[0], cases)
     runs = [scores(climb, cases) for climb in climbs]
-    against = [scores(climb, cases) for climb in controls]
     experiment = climbs[0].experiment
+    beside_others = {
+        name: _compared(experiment, *beside([scores(one, cases) for one in other], runs), cases)
+        for name, other in others.items()
+    }
     return {
         "against_host": _compared(experiment, host, runs, cases),
         "by_seed": [_compared(experiment, host, [run], cases) for run in runs],
-        "against_control": _compared(experiment, *beside(against, runs), cases),
+        "against": {name: {"change": one["change"]} for name, one in beside_others.items()},
     }
 
 
@@ -94,7 +104,7 @@ def _write(path: Path, predict: Predict, cases: Cohort) -> None:
 def _compared(
     experiment: Experiment, host: pd.DataFrame, runs: Sequence[pd.DataFrame], cases: Cohort
 ) -> dict[str, Any]:
-    """Return what a table or a picture needs of a comparison: figures with their intervals."""
+    """Compare by the scores alone."""
     found = compare_scores(
         host,
         runs,
@@ -108,9 +118,18 @@ def _compared(
 
 
 def _short(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out policies, further metrics and counts, which are alike for all rungs."""
-    wanted = ("overall", "by_group", "difference", "group_min", "worst_group")
+    """Keep what a table or a picture shows: values, intervals and counts, group by group."""
     blocks = {
-        name: {key: told[name][key] for key in wanted} for name in ("host", "perturbed", "change")
+        name: {
+            "overall": _figures(told[name]["overall"]),
+            "by_group": {key: _figures(one) for key, one in told[name]["by_group"].items()},
+            "difference": {key: _figures(one) for key, one in told[name]["difference"].items()},
+        }
+        for name in ("host", "perturbed", "change")
     }
-    return {"attribute": told["attribute"], **blocks, "verdict": told["verdict"]}
+    verdict = {key: told["verdict"][key] for key in ("difference", "change", "change_reasons")}
+    return {"worst_group": told["worst_group"], **blocks, "verdict": verdict}
+
+
+def _figures(estimate: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: estimate[key] for key in ("value", "low", "high", "n_cases", "n_clusters")}

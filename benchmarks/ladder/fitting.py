@@ -41,11 +41,14 @@ class Climb:
     settings: FitSettings
 
     @property
+    def cell(self) -> str:
+        """Name what all rungs share that can be compared with each other."""
+        return f"{self.scenario}-{self.cases or 'all'}-{self.experiment.groups.attribute}"
+
+    @property
     def stem(self) -> Path:
         """Where what comes of it is kept, without the suffix; not committed."""
-        cases = self.cases or "all"
-        folder = self.experiment.output / f"{self.scenario}-{cases}" / self.name
-        return folder / f"seed-{self.settings.seed}"
+        return self.experiment.output / self.cell / self.name / f"seed-{self.settings.seed}"
 
     @property
     def weights(self) -> Path:

@@ -1,4 +1,4 @@
-"""A view mirrors image and mask alike."""
+"""A view mirrors or turns image and mask alike."""
 
 import dataclasses
 
@@ -14,7 +14,9 @@ from cohorts import toy_cohort
     [
         ("flip-h", lambda array: array[:, ::-1]),
         ("flip-w", lambda array: array[:, :, ::-1]),
-        ("flip-hw", lambda array: array[:, ::-1, ::-1]),
+        ("flip-hw", lambda array: np.rot90(array, 2, (1, 2))),
+        ("transpose", lambda array: array.swapaxes(1, 2)),
+        ("antitranspose", lambda array: np.rot90(array, 2, (1, 2)).swapaxes(1, 2)),
     ],
 )
 def test_image_and_mask_are_mirrored_along_the_named_axes(view, mirrored):
@@ -25,6 +27,24 @@ def test_image_and_mask_are_mirrored_along_the_named_axes(view, mirrored):
     assert not np.array_equal(seen.image, case.image)
     again = viewed(seen, view)
     np.testing.assert_array_equal(again.mask, case.mask)
+
+
+@pytest.mark.parametrize(("view", "quarters"), [("turn-90", 1), ("turn-270", 3)])
+def test_a_turn_takes_mask_and_spacing_with_it(view, quarters):
+    image = np.arange(6.0, dtype=np.float32).reshape(1, 2, 3)
+    case = dataclasses.replace(toy_cohort(1)[0], image=image, mask=image > 2, spacing=(1.0, 5.0))
+    seen = viewed(case, view)
+    np.testing.assert_array_equal(seen.image, np.rot90(image, quarters, (1, 2)))
+    np.testing.assert_array_equal(seen.mask, np.rot90(image > 2, quarters, (1, 2)))
+    assert seen.spacing == (5.0, 1.0)
+    assert seen.image.flags.c_contiguous
+
+
+def test_the_planes_eight_views_are_eight():
+    image = np.arange(9.0, dtype=np.float32).reshape(1, 3, 3)
+    case = dataclasses.replace(toy_cohort(1)[0], image=image, mask=None)
+    seen = {viewed(case, view).image.tobytes() for view in VIEWS if view != "flip-d"}
+    assert len(seen) == len(VIEWS) - 1 == 8
 
 
 def test_depth_is_mirrored_in_volumes_and_refused_in_images():

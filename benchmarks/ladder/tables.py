@@ -1,0 +1,89 @@
+"""The ladder's results as tables, for benchmarks/README.md and the project's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
+from benchmarks.speed import tables
+
+Result = Mapping[str, Any]
+
+
+def whole(cells: Mapping[str, Sequence[Result]]) -> str:
+    """Return a table of each host, scenario, number of cases and attribute, under its name."""
+    return "\n".join(
+        line
+        for results in _ordered(cells)
+        for line in (f"*{title(results[0])}*", "", *_cell(results), "")
+    )
+
+
+def title(result: Result) -> str:
+    """Say what a cell's results have in common."""
+    return (
+        f"{result['host']}, {result['scenario']}, fitted on {result['n_fit']:,} cases, by "
+        f"{result['attribute']}, {len(result['seeds'])} seeds"
+    )
+
+
+def in_order(results: Sequence[Result]) -> list[Result]:
+    """Return rungs in the order in which they are declared."""
+    places = {name: place for place, name in enumerate(RUNGS)}
+    return sorted(results, key=lambda one: places.get(one["rung"], len(places)))
+
+
+def worst(result: Result) -> str:
+    """Return the label of the group that the host serves worst."""
+    means = result["audit"]["against_host"]["host"]["by_group"]
+    return min(means, key=lambda label: means[label]["value"])
+
+
+def _ordered(cells: Mapping[str, Sequence[Result]]) -> Iterator[list[Result]]:
+    def place(results: Sequence[Result]) -> Any:
+        first = results[0]
+        return first["attribute"], first["host"] != "unet", first["scenario"], -first["n_fit"]
+
+    for results in sorted(cells.values(), key=place):
+        yield in_order(results)
+
+
+def _cell(results: Sequence[Result]) -> list[str]:
+    host = results[0]["audit"]["against_host"]["host"]
+    labels = list(host["by_group"])
+    header = ["rung", "trained", "epochs kept", "overall", *labels, "difference"]
+    header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{DEFAULT} above it"]
+    lines = tables.heading([*header, "fit, s"])
+    lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
+    found = {one["rung"]: one for one in results}
+    return [*lines, *(tables.line(_rung(one, found.get(DEFAULT))) for one in results)]
+
+
+def _rung(result: Result, default: Result | None) -> list[str]:
+    group, audit, name = worst(result), result["audit"], result["rung"]
+    share = result["trained_parameters"] / result["host_parameters"]
+    kept = ", ".join(str(fit["kept"]) for fit in result["fits"])
+    seconds = sum(fit["seconds"] for fit in result["fits"]) / len(result["fits"])
+    others = default["audit"]["against"] if default else {}
+    return [
+        f"**{name}**" if name == DEFAULT else name,
+        f"{share:.1%}",
+        kept,
+        *_means(audit["against_host"]["perturbed"]),
+        _change(audit["against_host"]["change"], group),
+        _change(audit["against"].get(CONTROL, {}).get("change"), group),
+        _change(others.get(name, {}).get("change"), group),
+        f"{seconds:.0f}",
+    ]
+
+
+def _means(block: Mapping[str, Any]) -> list[str]:
+    (difference,) = block["difference"].values()
+    blocks = [block["overall"], *block["by_group"].values(), difference]
+    return [f"{one['value']:.4f}" for one in blocks]
+
+
+def _change(block: Mapping[str, Any] | None, group: str) -> str:
+    if block is None:
+        return ""
+    one = block["by_group"][group]
+    return f"{one['value']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]"
