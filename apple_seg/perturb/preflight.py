@@ -74,7 +74,8 @@ def _check_drawing(pipeline: Pipeline, settings: FitSettings) -> None:
         raise ConfigError(f"images of {dimensions} dimensions have no view {', '.join(lost)}")
     if prompt.columns and settings.views != ("as-is",):
         raise ConfigError(
-            f"[fit] views mirror or turn the image, and not the prompts in {', '.join(prompt.columns)}"
+            "[fit] views mirror or turn the image, and not the prompts in "
+            + ", ".join(prompt.columns)
         )
 
 
