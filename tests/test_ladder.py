@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.ladder.auditing import beside
-from benchmarks.ladder.rungs import RUNGS, settings_of
+from apple_seg.config import read_experiment
+from benchmarks.ladder import auditing, picture, tables
+from benchmarks.ladder.__main__ import HOSTS
+from benchmarks.ladder.auditing import audit_rung, beside
+from benchmarks.ladder.fitting import Climb
+from benchmarks.ladder.rungs import CONTROL, RUNGS, settings_of
 from benchmarks.ladder.scenarios import (
     AS_DEPLOYED,
     UNDER_REPRESENTED,
@@ -69,3 +73,89 @@ def test_every_rung_has_settings_for_few_and_for_many_cases():
         assert few.seed == many.seed == 2
         assert few.draws > 50
         assert many.draws is None
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    """The control and the default, fitted with two seeds; each run is 0.1 above its control."""
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    experiment = read_experiment(HOSTS["unet"])
+    cases = toy_cohort(60)
+    ages = np.resize(["35", "60"], 60)
+    cases = type(cases)(cases.table.assign(age=ages), cases.source, cases.classes)
+    noise = np.random.default_rng(0).normal(0, 0.01, 60)
+    base = np.where(ages == "35", 0.8, 0.6) + noise
+
+    def told(dice):
+        keys = cases.table[["case", "cluster"]].reset_index(drop=True)
+        more = {"class": "lesion", "truth_size": 9, "predicted_size": 9, "unit": "px"}
+        return keys.assign(**more, dice=dice)
+
+    def scored(climb, _cases):
+        gain = {"control": 0.0, "better": 0.1}[climb.name] + 0.01 * climb.settings.seed
+        return told(base + gain)
+
+    monkeypatch.setattr(auditing, "scores", scored)
+    monkeypatch.setattr(auditing, "host_scores", lambda _climb, _cases: told(base))
+    climbs = {
+        name: [
+            Climb(
+                experiment=experiment,
+                scenario=AS_DEPLOYED,
+                cases=None,
+                name=name,
+                rung=RUNGS[CONTROL],
+                settings=settings_of(RUNGS[CONTROL], "unet", 2000, seed),
+            )
+            for seed in (0, 1)
+        ]
+        for name in ("control", "better")
+    }
+    return climbs, cases
+
+
+def test_a_rung_stands_beside_its_host_and_beside_the_same_seeds_of_another(cell):
+    climbs, cases = cell
+    audit = audit_rung(climbs["better"], {"control": climbs["control"]}, cases)
+    against_host = audit["against_host"]["change"]["by_group"]["age >= 60"]
+    against_control = audit["against"]["control"]["change"]["by_group"]["age >= 60"]
+    assert against_host["value"] == pytest.approx(0.105)
+    assert against_control["value"] == pytest.approx(0.1)
+    assert against_control["low"] == pytest.approx(0.1)  # seeds move both alike
+    assert against_host["low"] < 0.1
+    assert len(audit["by_seed"]) == 2
+    assert audit["by_seed"][1]["change"]["overall"]["value"] == pytest.approx(0.11)
+
+
+def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
+    climbs, cases = cell
+    for module in (tables, picture):
+        monkeypatch.setattr(module, "RUNGS", dict.fromkeys(climbs))
+        monkeypatch.setattr(module, "CONTROL", "control")
+        monkeypatch.setattr(module, "DEFAULT", "better")
+    fit = {"kept": 3, "seconds": 100.0}
+    told = {
+        "host": "unet",
+        "scenario": AS_DEPLOYED,
+        "n_fit": 1234,
+        "attribute": "age",
+        "seeds": [0, 1],
+        "trained_parameters": 30,
+        "host_parameters": 1000,
+        "fits": [fit, {**fit, "kept": 0}],
+    }
+    others = {"control": climbs["control"]}
+    results = [
+        {**told, "rung": "better", "audit": audit_rung(climbs["better"], others, cases)},
+        {**told, "rung": "control", "audit": audit_rung(climbs["control"], {}, cases)},
+    ]
+    text = tables.whole({"cell": results})
+    identity, control, better = text.splitlines()[4:7]
+    assert "unet, as-deployed, fitted on 1,234 cases, by age, 2 seeds" in text
+    assert identity.startswith("| identity | 0 |")
+    assert control.startswith("| control | 3.0% | 3, 0 |")
+    assert "+0.1000 [+0.1000, +0.1000]" in better  # above the control
+    assert "+0.1000 [+0.1000, +0.1000]" in control  # and the default above it
+    drawn = picture.pareto([results])
+    assert drawn.startswith("<svg")
+    assert drawn == picture.pareto([results])

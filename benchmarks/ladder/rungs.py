@@ -28,6 +28,8 @@ class Rung:
     """Whether the host starts without its checkpoint."""
 
 
+CONTROL, DEFAULT = "segmentation-only", "segmentation-only"
+
 RUNGS: Mapping[str, Rung] = {
     "segmentation-only": Rung(method=MethodSpec(name="segmentation-only")),
     "fine-tuning": Rung(method=MethodSpec(name="segmentation-only"), whole_host=True),

@@ -1,0 +1,92 @@
+"""The ladder as a picture: worst-group Dice against difference, a panel a cell."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, svg, tidy
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
+from benchmarks.ladder.tables import Result, in_order, title, worst
+
+_COLUMNS = 2
+_MARKER = 13.0
+_FONT = 8.0
+
+
+def pareto(cells: Sequence[Sequence[Result]]) -> str:
+    """Draw every rung's mean over seeds with its number; up and to the left is better.
+
+    Args:
+        cells: The results of one host, a list a scenario and number of cases.
+    """
+    rows = -(-len(cells) // _COLUMNS)
+    drawn = figure(4.2 * _COLUMNS, 3.4 * rows + 0.9)
+    grid = drawn.subplots(rows, _COLUMNS, squeeze=False)
+    for axes in grid.flat[len(cells) :]:
+        axes.set_visible(False)
+    for axes, results in zip(grid.flat, cells, strict=False):
+        _panel(axes, in_order(results))
+    drawn.supxlabel("difference between the groups' mean Dice (further left is better)", size=9)
+    drawn.supylabel("worst-group Dice (higher is better)", size=9)
+    numbers = [f"{place} {name}" for name, place in _places().items()]
+    drawn.legend(
+        handles=[_handle(text) for text in ["◆ identity: the host as deployed", *numbers]],
+        loc="outside upper left",
+        frameon=False,
+        fontsize=_FONT,
+        ncols=4,
+        handlelength=0,
+        handletextpad=0,
+    )
+    return svg(drawn, "ladder")
+
+
+def alt(cells: Sequence[Sequence[Result]]) -> str:
+    """Say what the picture shows, in a line."""
+    named = "; ".join(title(results[0]) for results in cells)
+    return f"Worst-group Dice against difference of every rung. Panels: {named}"
+
+
+def _places() -> dict[str, int]:
+    return {name: place for place, name in enumerate(RUNGS, 1)}
+
+
+def _panel(axes: Any, results: Sequence[Result]) -> None:
+    host = _point(results[0], "host")
+    axes.axvline(host[0], color=DIM, linewidth=0.6, linestyle=":")
+    axes.axhline(host[1], color=DIM, linewidth=0.6, linestyle=":")
+    axes.plot(*host, marker="D", color=LOOKS["host"].colour, markeredgecolor=INK, zorder=2)
+    for one in results:
+        _number(axes, one["rung"], _point(one, "perturbed"))
+    axes.set_title(title(results[0]).partition(", ")[2], size=9, color=INK)
+    axes.margins(0.12)
+    axes.locator_params(nbins=5)
+    tidy(axes, grid="both")
+
+
+def _number(axes: Any, name: str, at: tuple[float, float]) -> None:
+    """Draw a rung as its number in a disc: the default and the control filled."""
+    fill = {DEFAULT: LOOKS["perturbed"].colour, CONTROL: "#f0e442"}.get(name, "white")
+    axes.plot(
+        *at, marker="o", markersize=_MARKER, color=fill, markeredgecolor=INK, alpha=0.85, zorder=3
+    )
+    axes.annotate(
+        str(_places().get(name, "?")),
+        at,
+        ha="center",
+        va="center",
+        size=_FONT,
+        color="white" if name == DEFAULT else INK,
+        zorder=4,
+    )
+
+
+def _point(result: Result, who: str) -> tuple[float, float]:
+    block: Mapping[str, Any] = result["audit"]["against_host"][who]
+    (difference,) = block["difference"].values()
+    return difference["value"], block["by_group"][worst(result)]["value"]
+
+
+def _handle(text: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="", label=text)
