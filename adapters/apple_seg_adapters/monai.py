@@ -26,8 +26,8 @@ def sites(host: nn.Module) -> list[Site]:
 
 
 def stages(host: nn.Module) -> list[Site]:
-    """Add what each stage of the decoder takes in: the skip and what comes up, side by side."""
-    ups = [Site(_joined(host, level), io="input") for level in reversed(_levels(host))]
+    """Add what each stage of the decoder hands up; what the last one does are the logits."""
+    ups = [Site(_joined(host, level)) for level in reversed(_levels(host)[1:])]
     return [*(site.through() for site in sites(host)), *ups]
 
 
@@ -45,7 +45,7 @@ def _levels(host: nn.Module) -> list[str]:
 
 
 def _joined(host: nn.Module, level: str) -> str:
-    """Return the path of the block that takes in a level's skip and what comes up, concatenated."""
+    """Return the path of the block that joins a level's skip and what comes up."""
     if hasattr(host.get_submodule(level), "merge"):  # AttentionUnet merges inside the level
         return f"{level}.merge"
     parent, _, place = level.rpartition(".")
