@@ -1,4 +1,4 @@
-"""Write the results tables of README.md and benchmarks/README.md from the committed JSON.
+"""Write the tables of README.md and benchmarks/README.md, and pictures, from the committed JSON.
 
 python -m benchmarks.report           # write
 python -m benchmarks.report --check   # exit 1 where a table is not what the results say
@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference import table
+from benchmarks.ladder import picture
+from benchmarks.ladder.results import RESULTS, read_results
+from benchmarks.ladder.tables import in_order, whole
 from benchmarks.speed import tables
 
 HERE = Path(__file__).parent
@@ -34,6 +37,14 @@ def main() -> None:
             stale += [] if written == content else [path.name]
         else:
             path.write_text(written, encoding="utf-8")
+    for path, cells in pictures().items():
+        shows = f"<!-- of {picture.digest(cells)} -->\n"
+        if options.check:
+            # Of what it shows, and not of its lines, which another machine may round otherwise.
+            same = path.is_file() and path.read_text(encoding="utf-8").endswith(shows)
+            stale += [] if same else [path.name]
+        else:
+            path.write_text(f"{picture.pareto(cells)}\n{shows}", encoding="utf-8")
     if stale:
         raise SystemExit(f"{', '.join(stale)}: not what the results say; run `make readme`")
 
@@ -57,8 +68,18 @@ def written_blocks() -> dict[Path, dict[str, str]]:
             "perturbers": tables.quality(perturbers),
             "inference": table.whole(inference),
             "audit-speed": audit_speed(),
+            "ladder": whole(read_results()),
         },
     }
+
+
+def pictures() -> dict[Path, list[list[Any]]]:
+    """Return what the ladder's pictures show, by their files, one a host."""
+    found: dict[Path, list[Any]] = {}
+    for results in in_order(read_results()):
+        if results[0]["attribute"] == "age":
+            found.setdefault(RESULTS / f"{results[0]['host']}.svg", []).append(results)
+    return found
 
 
 def audit_speed() -> str:

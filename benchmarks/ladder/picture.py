@@ -1,11 +1,12 @@
 """The ladder as a picture: worst-group Dice against difference, a panel a cell."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, svg, tidy
 from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
-from benchmarks.ladder.tables import Result, in_order, title, worst
+from benchmarks.ladder.tables import Result, title, worst
 
 _COLUMNS = 2
 _MARKER = 13.0
@@ -24,7 +25,7 @@ def pareto(cells: Sequence[Sequence[Result]]) -> str:
     for axes in grid.flat[len(cells) :]:
         axes.set_visible(False)
     for axes, results in zip(grid.flat, cells, strict=False):
-        _panel(axes, in_order(results))
+        _panel(axes, results)
     drawn.supxlabel("difference between the groups' mean Dice (further left is better)", size=9)
     drawn.supylabel("worst-group Dice (higher is better)", size=9)
     numbers = [f"{place} {name}" for name, place in _places().items()]
@@ -40,10 +41,14 @@ def pareto(cells: Sequence[Sequence[Result]]) -> str:
     return svg(drawn, "ladder")
 
 
-def alt(cells: Sequence[Sequence[Result]]) -> str:
-    """Say what the picture shows, in a line."""
-    named = "; ".join(title(results[0]) for results in cells)
-    return f"Worst-group Dice against difference of every rung. Panels: {named}"
+def digest(cells: Sequence[Sequence[Result]]) -> str:
+    """Return a digest of the numbers that the picture shows."""
+    shown = [
+        (title(one), one["rung"], *(_point(one, who) for who in ("host", "perturbed")))
+        for results in cells
+        for one in results
+    ]
+    return sha256(repr(shown).encode()).hexdigest()[:16]
 
 
 def _places() -> dict[str, int]:

@@ -1,7 +1,9 @@
 """The rungs: every method with its settings, as they were chosen on validation.
 
-What is the same for all of a host and a number of cases stands in `COMMON`: how long, how many
-cases an epoch, in which views, which epoch is kept. What is a rung's own stands in `RUNGS`.
+What is the same for all of a host and a number of cases stands in `settings_of`: how long, how
+many cases an epoch, in which views. What is a rung's own stands in `RUNGS`. Objectives are
+compared at the same sites and with the same perturber, so that they differ in the objective alone;
+what sites and perturbers bring is told by `segmentation-only-decoder` and `affine`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +12,17 @@ from typing import Any
 
 from apple_seg.perturb import FitSettings, MethodSpec
 
-FLIPS = ("as-is", "flip-h", "flip-w", "flip-hw")
+VIEWS = (
+    "as-is",
+    "flip-h",
+    "flip-w",
+    "flip-hw",
+    "turn-90",
+    "turn-270",
+    "transpose",
+    "antitranspose",
+)
+"""Dermoscopy has no up and down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +33,9 @@ class Rung:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What differs from the common settings."""
 
+    few: Mapping[str, Any] = field(default_factory=dict)
+    """What differs further where few cases are fitted on."""
+
     whole_host: bool = False
     """Whether the host itself is trained: the limit."""
 
@@ -28,22 +43,46 @@ class Rung:
     """Whether the host starts without its checkpoint."""
 
 
+def _at_stages(name: str, **more: Any) -> MethodSpec:
+    """Return a method at all stages, with a perturber of 2 to 4 % of the host's weights."""
+    perturber = {"name": "lean", "rank": 24}
+    return MethodSpec(name=name, **{"sites": "stages", "perturber": perturber, **more})
+
+
 CONTROL, DEFAULT = "segmentation-only", "segmentation-only"
 
 RUNGS: Mapping[str, Rung] = {
-    "segmentation-only": Rung(method=MethodSpec(name="segmentation-only")),
-    "fine-tuning": Rung(method=MethodSpec(name="segmentation-only"), whole_host=True),
+    "random": Rung(method=MethodSpec(name="random")),
+    "leace": Rung(method=MethodSpec(name="leace")),
+    "leace-statistics": Rung(method=MethodSpec(name="leace-statistics")),
+    "apple": Rung(method=MethodSpec(name="apple")),
+    "segmentation-only-decoder": Rung(
+        method=MethodSpec(name="segmentation-only", perturber={"name": "lean", "rank": 24})
+    ),
+    "segmentation-only": Rung(method=_at_stages("segmentation-only")),
+    "affine": Rung(method=_at_stages("segmentation-only", perturber="affine")),
+    "worst-group": Rung(method=_at_stages("worst-group")),
+    "febs": Rung(method=_at_stages("febs")),
+    "hsic": Rung(method=_at_stages("hsic")),
+    "fine-tuning": Rung(
+        method=MethodSpec(name="segmentation-only"),
+        settings={"learning_rate": 1e-3},
+        few={"learning_rate": 3e-4},
+        whole_host=True,
+    ),
 }
 
 
-def settings_of(rung: Rung, host: str, cases: int, seed: int) -> FitSettings:
-    """Return how a rung is fitted on so many cases of a host."""
+def settings_of(rung: Rung, cases: int, seed: int) -> FitSettings:
+    """Return how a rung is fitted on so many cases."""
     few = cases <= 200
     common = FitSettings(
-        epochs=8,
+        epochs=4,
         batch_size=16,
+        learning_rate=1e-3 if few else 2e-3,
         draws=1000 if few else None,
-        views=FLIPS,
+        views=VIEWS,
+        average=0.99,
         seed=seed,
     )
-    return replace(common, **rung.settings)
+    return replace(common, **{**rung.settings, **(rung.few if few else {})})

@@ -1,6 +1,6 @@
 """The ladder's results as tables, for benchmarks/README.md and the project's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
@@ -11,11 +11,10 @@ Result = Mapping[str, Any]
 
 def whole(cells: Mapping[str, Sequence[Result]]) -> str:
     """Return a table of each host, scenario, number of cases and attribute, under its name."""
-    return "\n".join(
-        line
-        for results in _ordered(cells)
-        for line in (f"*{title(results[0])}*", "", *_cell(results), "")
-    )
+    lines = []
+    for results in in_order(cells):
+        lines += [f"*{title(results[0])}*", "", *_cell(results), ""]
+    return "\n".join(lines)
 
 
 def title(result: Result) -> str:
@@ -26,25 +25,24 @@ def title(result: Result) -> str:
     )
 
 
-def in_order(results: Sequence[Result]) -> list[Result]:
-    """Return rungs in the order in which they are declared."""
+def in_order(cells: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
+    """Return cells by attribute, host, scenario and number, their rungs as they are declared."""
     places = {name: place for place, name in enumerate(RUNGS)}
-    return sorted(results, key=lambda one: places.get(one["rung"], len(places)))
+
+    def place(results: Sequence[Result]) -> Any:
+        first = results[0]
+        return first["attribute"], first["host"] != "unet", first["scenario"], -first["n_fit"]
+
+    def rung(result: Result) -> int:
+        return places.get(result["rung"], len(places))
+
+    return [sorted(results, key=rung) for results in sorted(cells.values(), key=place)]
 
 
 def worst(result: Result) -> str:
     """Return the label of the group that the host serves worst."""
     means = result["audit"]["against_host"]["host"]["by_group"]
     return min(means, key=lambda label: means[label]["value"])
-
-
-def _ordered(cells: Mapping[str, Sequence[Result]]) -> Iterator[list[Result]]:
-    def place(results: Sequence[Result]) -> Any:
-        first = results[0]
-        return first["attribute"], first["host"] != "unet", first["scenario"], -first["n_fit"]
-
-    for results in sorted(cells.values(), key=place):
-        yield in_order(results)
 
 
 def _cell(results: Sequence[Result]) -> list[str]:
