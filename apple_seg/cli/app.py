@@ -16,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Measure and lower a deployed segmentor's Dice gaps between groups, its weights untouched."
     "\n\nOrder of work: [bold]sites[/] (where can it be perturbed?), [bold]audit[/] (is there a "
     "gap?), [bold]fit[/] (train and validation splits only), or [bold]sweep[/] (many settings, one "
