@@ -125,7 +125,7 @@ def test_help_teaches_the_order_of_work():
     assert "Order of work" in done.stdout
     for command in ("demo", "sites", "audit", "fit", "compare", "attach"):
         assert command in done.stdout
-    assert "Usage: apple-seg fit" in apple_seg("fit", "-h").stdout
+    assert "Usage: python -m apple_seg fit" in apple_seg("fit", "-h").stdout
 
 
 def test_commands_that_do_not_share_their_work_refuse_several_processes(folder):
