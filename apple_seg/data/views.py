@@ -25,7 +25,16 @@ class View(NamedTuple):
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return an array (channels, *spatial) in this view, in its own memory."""
         turned = array.swapaxes(1, 2) if self.transposed else array
-        return np.flip(turned, [axis + 1 for axis in self.reversed]).copy()
+        return np.array(np.flip(turned, self._places), order="C")
+
+    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return what has this view, in its own memory."""
+        back = np.flip(array, self._places)
+        return np.array(back.swapaxes(1, 2) if self.transposed else back, order="C")
+
+    @property
+    def _places(self) -> tuple[int, ...]:
+        return tuple(axis + 1 for axis in self.reversed)
 
 
 VIEWS: Mapping[str, View] = {

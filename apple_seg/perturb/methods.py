@@ -106,8 +106,9 @@ class MethodSpec:
     `weight` and options: `terms = { adversary = { weight = 0.1, entropy = 0.2 } }`."""
 
     target: Target = "masks"
-    """"masks", or "host" where no true masks are had: perturbed masks are then to be as the host's
-    own, and only further terms change anything."""
+    """"masks"; or, where no true masks are had, "consensus": what the host's own masks of several
+    views ([fit] views) agree on, which mends what is wrong in some of them; or "host": perturbed
+    masks are then to be as the host's own, and only further terms change anything."""
 
     numbers: tuple[str, ...] = ()
     """Columns that terms take as numbers (age in years), where they know how."""

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from apple_seg.data import UNKNOWN, VIEWS, Cohort, Groups
 from apple_seg.errors import ConfigError, FitError, GroupError
@@ -15,6 +14,7 @@ from apple_seg.host import PerturbedSegmentor, Pipeline
 from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.record import FitSettings
+from apple_seg.perturb.targets import aimed
 from apple_seg.perturb.task import FitTask
 from apple_seg.replay import ReplaySettings
 
@@ -31,7 +31,7 @@ def prepare_fit(
     folder: Path | None,
     progress: bool,
 ) -> FitTask:
-    """Return what is to be fitted, with the host's own masks where the method's target is the host.
+    """Return what is to be fitted, with the masks that the method's target asks for.
 
     Raises:
         FitError: There are fewer cases than a batch, or no masks, or patients that are in both
@@ -41,23 +41,17 @@ def prepare_fit(
     """
     check_state(pipeline.segmentor)
     settings = replace(settings, selection=settings.selection or method.selection)
-    if method.target == "host":
-        train, validation = (_masked(pipeline, one, progress) for one in (train, validation))
+    _check_drawing(pipeline, settings)
+    train, validation = aimed(
+        pipeline, train, validation, method.target, settings.views, progress=progress
+    )
     _check_cohorts(train, validation, settings)
     attributes = Attributes.of(train.table, groups, method.numbers)
     for one in attributes.groups:
         _check_groups(one, train, validation)
-    _check_drawing(pipeline, settings)
     return FitTask(
         pipeline, train, validation, attributes, method, settings, replay, folder, progress
     )
-
-
-def _masked(pipeline: Pipeline, cohort: Cohort, progress: bool) -> Cohort:
-    """Return the cases with the masks that the host draws without perturbers."""
-    with pipeline.segmentor.disabled():
-        bar = tqdm(cohort, "the host's own masks", disable=not progress, leave=False)
-        return cohort.with_masks([pipeline([case])[0] for case in bar])
 
 
 def _check_drawing(pipeline: Pipeline, settings: FitSettings) -> None:
@@ -106,7 +100,7 @@ def _check_cohorts(train: Cohort, validation: Cohort, settings: FitSettings) -> 
             missing = int((cohort.table["mask"] == "").sum())
             raise FitError(
                 f"{missing} of {len(cohort)} {name} cases have no mask; "
-                'a fit needs masks: leave those cases out, or set [method] target = "host"'
+                'a fit needs masks: leave those cases out, or set [method] target = "consensus"'
             )
     if len(train) < settings.batch_size:
         raise FitError(

@@ -47,6 +47,12 @@ def test_the_planes_eight_views_are_eight():
     assert len(seen) == len(VIEWS) - 1 == 8
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_what_has_a_view_is_brought_back(view):
+    array = np.arange(24).reshape(1, 2, 3, 4)
+    np.testing.assert_array_equal(VIEWS[view].undo(VIEWS[view].of(array)), array)
+
+
 def test_depth_is_mirrored_in_volumes_and_refused_in_images():
     case = toy_cohort(1)[0]
     volume = np.arange(24.0, dtype=np.float32).reshape(1, 2, 3, 4)

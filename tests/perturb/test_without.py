@@ -1,16 +1,22 @@
 """Teams without masks fit against the host's own; teams without attributes by the worst cases."""
 
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
+from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError, FitError
 from apple_seg.host import Pipeline, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
+from apple_seg.perturb.targets import aimed, consensus
 from apple_seg.replay import ReplaySettings
 from cohorts import GROUPS, SPEC, toy_cohort
 from hosts import ToyHost
 
+VIEWS_OF_PLANE = tuple(view for view in VIEWS if view != "flip-d")
 SETTINGS = FitSettings(epochs=3, batch_size=8, learning_rate=3e-3)
 
 
@@ -35,7 +41,7 @@ def run(**changes):
 def test_without_masks_perturbed_masks_are_held_to_the_hosts_own(store):
     bare = {"train": toy_cohort(48, masked=False)}
     bare["validation"] = toy_cohort(16, split="val", seed=1, masked=False)
-    with pytest.raises(FitError, match='set \\[method\\] target = "host"'):
+    with pytest.raises(FitError, match='set \\[method\\] target = "consensus"'):
         run(**bare)
     given = {"name": "segmentation-only", "target": "host", "perturber": "residual"}
     method = MethodSpec(**given, terms={"hsic": 3.0})
@@ -53,6 +59,71 @@ def test_without_masks_perturbed_masks_are_held_to_the_hosts_own(store):
     assert idle.selected.overall > result.selected.overall
     assert all(case.mask is None for case in bare["train"])
     assert pipeline.segmentor.enabled
+
+
+class Blotched:
+    """Draws what is bright, but for two spots that stay where they are, however it is turned."""
+
+    classes = ("lesion",)
+
+    def __init__(self):
+        self.segmentor = Segmentor()
+
+    def __call__(self, cases):
+        masks = [case.image[:1] > 0.5 for case in cases]
+        for mask in masks:
+            mask[:, :3, :4] = True
+            mask[:, 5:7, 5:9] = False
+        return masks
+
+
+class Segmentor:
+    def disabled(self):
+        return contextlib.nullcontext()
+
+
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+def test_where_views_part_the_majority_is_nearer_to_the_truth_than_each():
+    case = toy_cohort(1)[0]
+    truth = np.zeros((1, 16, 16), bool)
+    truth[:, 4:12, 4:12] = True
+    case = dataclasses.replace(case, image=truth.astype(np.float32), mask=None)
+    host = Blotched()
+    assert dice(host([case])[0], truth) < 0.9
+    np.testing.assert_array_equal(consensus(host, case, VIEWS_OF_PLANE), truth)
+    # Two views that part have no majority: the host's own answer stands.
+    np.testing.assert_array_equal(consensus(host, case, ("flip-w", "as-is")), host([case])[0])
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_validation_keeps_its_masks_if_every_case_has_one(masked):
+    train = toy_cohort(4, masked=False)
+    validation = toy_cohort(4, split="val", seed=1, masked=masked)
+    given, held = aimed(Blotched(), train, validation, "consensus", VIEWS_OF_PLANE, progress=False)
+    assert given.annotated
+    assert held.annotated
+    assert (held is validation) is masked
+    with pytest.raises(ConfigError, match=r"what several views of a case agree on"):
+        aimed(Blotched(), train, validation, "consensus", ("as-is",), progress=False)
+
+
+@pytest.mark.parametrize("store", ["off", "memory"])
+def test_without_masks_the_host_learns_what_its_own_views_agree_on(store):
+    bare = {"train": toy_cohort(48, masked=False), "replay": ReplaySettings(store=store)}
+    bare["validation"] = toy_cohort(16, split="val", seed=1, masked=False)
+    method = MethodSpec(name="segmentation-only", target="consensus", perturber="residual")
+    settings = FitSettings(
+        epochs=8, batch_size=8, learning_rate=1e-2, views=VIEWS_OF_PLANE, margin=0.5
+    )
+    result, _ = run(**bare, method=method, settings=settings)
+    host, best = result.candidates[0], result.selected
+    assert result.settings.selection == "worst-group"
+    assert host.overall < 1  # its views do not agree
+    assert best.overall > host.overall + 0.03
+    assert result.losses[-1]["segmentation"] < result.losses[0]["segmentation"]
 
 
 def test_drawn_masks_stand_for_those_in_files_bit_for_bit():

@@ -11,8 +11,9 @@ from torch import Tensor
 from apple_seg.perturb.objectives.pooling import pool
 from apple_seg.perturb.objectives.segmentation import SegmentationLoss
 
-Target = Literal["masks", "host"]
-"""What the perturbed masks are to be like: the true ones, or those of the host as deployed."""
+Target = Literal["masks", "host", "consensus"]
+"""What the perturbed masks are to be like: the true ones, those of the host as deployed, or what
+the host's masks of several views agree on."""
 
 UNKNOWN = -1
 """As `apple_seg.data` has it; said anew, since `attach` comes by here and must not need pandas."""
@@ -135,7 +136,7 @@ class Outcome:
         return self.gather(self._loss.dice(self.logits, self.masks, scale))
 
     def _losses_of(self, logits: Tensor) -> Tensor:
-        if self.target == "masks":
+        if self.target != "host":
             return self._loss(logits, self.masks)
         return self._loss.agreement(logits, self.host_logits)
 
