@@ -131,6 +131,10 @@ class Cohort:
         content = hashlib.sha256(f"{dict(self.classes)}\n{said}".encode())
         for name in (*self.table[KEY], *self.table[MASK]):
             content.update(f"{self._stamp(str(name))}\n".encode())
+        if self.drawn is not None:
+            for name in self.table[KEY]:
+                bits, shape = self.drawn[name]
+                content.update(f"{shape}\n".encode() + bits.tobytes())
         return content.hexdigest()
 
     def without_images(self) -> Self:

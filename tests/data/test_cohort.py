@@ -98,6 +98,17 @@ def test_the_stamp_follows_the_pixels_where_the_digest_does_not(kind):
         other.stamp()
 
 
+def test_the_stamp_follows_masks_that_were_put_in_place_of_those_in_files():
+    cohort = synthetic.cohort(SETTINGS)
+    masks = [case.mask for case in cohort]
+    drawn = cohort.with_masks(masks)
+    other = cohort.with_masks([~masks[0], *masks[1:]])
+    assert len({cohort.stamp(), drawn.stamp(), other.stamp()}) == 3
+    assert cohort.with_masks(masks).stamp() == drawn.stamp()
+    rest = cohort.table.index.to_numpy()[1:]
+    assert drawn.take(rest).stamp() == other.take(rest).stamp()
+
+
 def test_sixteen_thousand_cases_are_stamped_in_well_under_two_seconds():
     files = {f"{number}.png": bytes([number % 256]) * 1000 for number in range(32_000)}
     names = pd.Series([*files], dtype="string")

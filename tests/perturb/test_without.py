@@ -126,6 +126,23 @@ def test_without_masks_the_host_learns_what_its_own_views_agree_on(store):
     assert result.losses[-1]["segmentation"] < result.losses[0]["segmentation"]
 
 
+def test_records_of_true_masks_are_not_taken_for_those_of_a_consensus(tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=1, views=VIEWS_OF_PLANE)
+    cases = {"train": toy_cohort(48), "validation": toy_cohort(16, split="val", seed=1)}
+    kept = ReplaySettings(store="disk", folder=tmp_path)
+    given = {**cases, "settings": settings, "replay": kept}
+    method = MethodSpec(name="segmentation-only", target="consensus")
+    alone, _ = run(**cases, settings=settings, method=method)
+    true, _ = run(**given)
+    found, _ = run(**given, method=method)
+    assert found.losses[0]["segmentation"] == pytest.approx(
+        alone.losses[0]["segmentation"], rel=1e-4
+    )
+    assert found.losses[0]["segmentation"] != pytest.approx(
+        true.losses[0]["segmentation"], rel=1e-2
+    )
+
+
 def test_drawn_masks_stand_for_those_in_files_bit_for_bit():
     cohort = toy_cohort(4, masked=False)
     masks = [np.random.default_rng(i).random((1, 16, 16)) > 0.5 for i in range(4)]
