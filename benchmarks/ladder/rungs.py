@@ -64,6 +64,7 @@ RUNGS: Mapping[str, Rung] = {
     "worst-group": Rung(method=_at_stages("worst-group")),
     "febs": Rung(method=_at_stages("febs")),
     "hsic": Rung(method=_at_stages("hsic")),
+    "consensus": Rung(method=_at_stages("segmentation-only", target="consensus")),
     "fine-tuning": Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},
