@@ -106,9 +106,10 @@ class MethodSpec:
     `weight` and options: `terms = { adversary = { weight = 0.1, entropy = 0.2 } }`."""
 
     target: Target = "masks"
-    """"masks"; or, where no true masks are had, "consensus": what the host's own masks of several
-    views ([fit] views) agree on, which mends what is wrong in some of them; or "host": perturbed
-    masks are then to be as the host's own, and only further terms change anything."""
+    """"masks"; or, where not every case has a true one, "consensus": for the cases without, what
+    the host's own masks of several views ([fit] views) agree on, which mends what is wrong in some
+    of them; or "host": perturbed masks are to be as the host's own, whatever the true ones are, and
+    only further terms change anything."""
 
     numbers: tuple[str, ...] = ()
     """Columns that terms take as numbers (age in years), where they know how."""

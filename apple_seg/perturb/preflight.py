@@ -42,8 +42,9 @@ def prepare_fit(
     check_state(pipeline.segmentor)
     settings = replace(settings, selection=settings.selection or method.selection)
     _check_drawing(pipeline, settings)
-    train, validation = aimed(
-        pipeline, train, validation, method.target, settings.views, progress=progress
+    train, validation = (
+        aimed(pipeline, cohort, method.target, settings.views, progress=progress)
+        for cohort in (train, validation)
     )
     _check_cohorts(train, validation, settings)
     attributes = Attributes.of(train.table, groups, method.numbers)

@@ -1,6 +1,6 @@
 """What the perturbed masks are to be like, where it is not the true ones."""
 
-from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,45 +16,49 @@ Masks = NDArray[np.bool_]
 
 def aimed(
     pipeline: Pipeline,
-    train: Cohort,
-    validation: Cohort,
+    cohort: Cohort,
     target: Target,
     views: tuple[str, ...],
     *,
     progress: bool,
-) -> tuple[Cohort, Cohort]:
-    """Return both cohorts with the masks that the target puts in place of theirs.
+) -> Cohort:
+    """Return a cohort with the masks that the target puts in place of what it has.
 
-    With "consensus", validation cases keep their true masks if every one has one: a few to
-    choose the epoch by are worth more than none.
+    "host": the host's own. "consensus": what the host's views agree on, for cases without a mask;
+    true masks stay, so that a few to choose the epoch by, or to fit on as well, are made use of.
 
     Raises:
-        ConfigError: A consensus is asked for of one view alone.
+        ConfigError: A consensus is asked for of one view alone, or of prompts from true masks.
     """
-    if target == "masks":
-        return train, validation
-    draw: Callable[[Pipeline, Iterable[Case]], Iterator[Masks]] = _own
+    if target == "masks" or (target == "consensus" and cohort.annotated):
+        return cohort
     if target == "consensus":
-        if len(views) < 2:
-            raise ConfigError(
-                'target = "consensus" is what several views of a case agree on; name more in '
-                f"[fit] views ({', '.join(VIEWS)}), got {', '.join(views)}"
-            )
-
-        def draw(pipeline: Pipeline, cases: Iterable[Case]) -> Iterator[Masks]:
-            return (consensus(pipeline, case, views) for case in cases)
-
-    def masked(cohort: Cohort) -> Cohort:
-        bar = tqdm(cohort, "masks of the host", disable=not progress, leave=False)
-        with pipeline.segmentor.disabled():
-            return cohort.with_masks(draw(pipeline, bar))
-
-    keep = target == "consensus" and validation.annotated
-    return masked(train), validation if keep else masked(validation)
+        _check_views(pipeline, views)
+    draw = partial(_own, pipeline) if target == "host" else partial(_agreed, pipeline, views)
+    bar = tqdm(cohort, "masks of the host", disable=not progress, leave=False)
+    with pipeline.segmentor.disabled():
+        return cohort.with_masks(draw(case) for case in bar)
 
 
-def _own(pipeline: Pipeline, cases: Iterable[Case]) -> Iterator[Masks]:
-    return (pipeline([case])[0] for case in cases)
+def _check_views(pipeline: Pipeline, views: tuple[str, ...]) -> None:
+    if len(views) < 2:
+        raise ConfigError(
+            'target = "consensus" is what several views of a case agree on; name more in '
+            f"[fit] views ({', '.join(VIEWS)}), got {', '.join(views)}"
+        )
+    if pipeline.spec.prompt.from_truth:
+        raise ConfigError(
+            'target = "consensus" is for cases without a mask, and this host\'s prompts are drawn '
+            "from it; name their columns in [host.prompt]"
+        )
+
+
+def _own(pipeline: Pipeline, case: Case) -> Masks:
+    return pipeline([case])[0]
+
+
+def _agreed(pipeline: Pipeline, views: tuple[str, ...], case: Case) -> Masks:
+    return consensus(pipeline, case, views) if case.mask is None else case.mask
 
 
 def consensus(pipeline: Pipeline, case: Case, views: tuple[str, ...]) -> Masks:

@@ -82,6 +82,8 @@ def climb(task: Climb, cohort: Cohort, *, progress: bool) -> Mapping[str, Any]:
         return found
     splits = task.experiment.splits
     train = team_cases(cohort.split(splits.fit), task.cases, task.settings.seed)
+    if not task.rung.masked:
+        train = replace(train, table=train.table.assign(mask=""))
     validation = some(cohort.split(splits.validation), VALIDATION_CASES)
     result = _fit(task, train, validation, progress=progress)
     record = {"identity": task.identity, "fit": json.loads(to_json(result.to_dict()))}

@@ -36,6 +36,9 @@ class Rung:
     few: Mapping[str, Any] = field(default_factory=dict)
     """What differs further where few cases are fitted on."""
 
+    masked: bool = True
+    """Whether train cases have their masks."""
+
     whole_host: bool = False
     """Whether the host itself is trained: the limit."""
 
@@ -64,7 +67,7 @@ RUNGS: Mapping[str, Rung] = {
     "worst-group": Rung(method=_at_stages("worst-group")),
     "febs": Rung(method=_at_stages("febs")),
     "hsic": Rung(method=_at_stages("hsic")),
-    "consensus": Rung(method=_at_stages("segmentation-only", target="consensus")),
+    "consensus": Rung(method=_at_stages("segmentation-only", target="consensus"), masked=False),
     "fine-tuning": Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},

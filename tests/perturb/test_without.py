@@ -9,7 +9,7 @@ import torch
 
 from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError, FitError
-from apple_seg.host import Pipeline, wrap
+from apple_seg.host import Pipeline, PromptSpec, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
 from apple_seg.perturb.targets import aimed, consensus
 from apple_seg.replay import ReplaySettings
@@ -65,6 +65,7 @@ class Blotched:
     """Draws what is bright, but for two spots that stay where they are, however it is turned."""
 
     classes = ("lesion",)
+    spec = SPEC
 
     def __init__(self):
         self.segmentor = Segmentor()
@@ -98,16 +99,27 @@ def test_where_views_part_the_majority_is_nearer_to_the_truth_than_each():
     np.testing.assert_array_equal(consensus(host, case, ("flip-w", "as-is")), host([case])[0])
 
 
-@pytest.mark.parametrize("masked", [True, False])
-def test_validation_keeps_its_masks_if_every_case_has_one(masked):
-    train = toy_cohort(4, masked=False)
-    validation = toy_cohort(4, split="val", seed=1, masked=masked)
-    given, held = aimed(Blotched(), train, validation, "consensus", VIEWS_OF_PLANE, progress=False)
-    assert given.annotated
-    assert held.annotated
-    assert (held is validation) is masked
+def test_cases_that_have_a_mask_keep_it_beside_a_consensus():
+    cohort = toy_cohort(4)
+    table = cohort.table.assign(mask=["", *cohort.table["mask"][1:]])
+    some = dataclasses.replace(cohort, table=table)
+    host = Blotched()
+    found = aimed(host, some, "consensus", VIEWS_OF_PLANE, progress=False)
+    expected = [consensus(host, cohort[0], VIEWS_OF_PLANE), *(cohort[i].mask for i in (1, 2, 3))]
+    assert found.annotated
+    for case, mask in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(case.mask, mask)
+    assert aimed(host, cohort, "consensus", VIEWS_OF_PLANE, progress=False) is cohort
+
+
+def test_a_consensus_needs_several_views_and_no_prompt_from_the_truth():
+    bare = toy_cohort(4, masked=False)
     with pytest.raises(ConfigError, match=r"what several views of a case agree on"):
-        aimed(Blotched(), train, validation, "consensus", ("as-is",), progress=False)
+        aimed(Blotched(), bare, "consensus", ("as-is",), progress=False)
+    prompted = Blotched()
+    prompted.spec = dataclasses.replace(SPEC, prompt=PromptSpec(kind="box"))
+    with pytest.raises(ConfigError, match=r"prompts are drawn from it"):
+        aimed(prompted, bare, "consensus", VIEWS_OF_PLANE, progress=False)
 
 
 @pytest.mark.parametrize("store", ["off", "memory"])
@@ -128,13 +140,15 @@ def test_without_masks_the_host_learns_what_its_own_views_agree_on(store):
 
 def test_records_of_true_masks_are_not_taken_for_those_of_a_consensus(tmp_path):
     settings = dataclasses.replace(SETTINGS, epochs=1, views=VIEWS_OF_PLANE)
-    cases = {"train": toy_cohort(48), "validation": toy_cohort(16, split="val", seed=1)}
+    whole = toy_cohort(48)
+    cases = {"validation": toy_cohort(16, split="val", seed=1)}
+    bare = dataclasses.replace(whole, table=whole.table.assign(mask=""))
     kept = ReplaySettings(store="disk", folder=tmp_path)
     given = {**cases, "settings": settings, "replay": kept}
     method = MethodSpec(name="segmentation-only", target="consensus")
-    alone, _ = run(**cases, settings=settings, method=method)
-    true, _ = run(**given)
-    found, _ = run(**given, method=method)
+    alone, _ = run(**cases, train=bare, settings=settings, method=method)
+    true, _ = run(**given, train=whole)
+    found, _ = run(**given, train=bare, method=method)
     assert found.losses[0]["segmentation"] == pytest.approx(
         alone.losses[0]["segmentation"], rel=1e-4
     )
