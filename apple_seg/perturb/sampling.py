@@ -40,6 +40,12 @@ class Sampler:
     balanced: bool = False
     """Whether each group is drawn equally often; cases of unknown group are then left out."""
 
+    masked: NDArray[np.bool_] | None = None
+    """(N,), whether a case has a mask; with `labelled`."""
+
+    labelled: float | None = None
+    """The share of draws of cases that have a mask; None draws each case alike."""
+
     @property
     def batches(self) -> int:
         """How many batches an epoch has; what does not fill one is left out."""
@@ -52,13 +58,23 @@ class Sampler:
     def epoch(self, epoch: int) -> list[list[Draw]]:
         """Return the batches of one epoch, each of `batch_size` draws."""
         rng = np.random.default_rng([self.seed, epoch])
-        every = np.arange(len(self.codes))
-        order = self._balanced(rng) if self.balanced else _repeated(every, self._length, rng)
+        order = self._order(rng)
         views = rng.integers(self.views, size=len(order))
         prompts = rng.integers(self.prompts, size=len(order))
         draws = [Draw(*map(int, drawn)) for drawn in zip(order, views, prompts, strict=True)]
         starts = range(0, self.batches * self.batch_size, self.batch_size)
         return [draws[start : start + self.batch_size] for start in starts]
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the places of the cases drawn."""
+        if self.balanced:
+            return self._balanced(rng)
+        if self.labelled is not None and self.masked is not None:
+            wanted = round(self.labelled * self._length)
+            true = _repeated(np.flatnonzero(self.masked), wanted, rng)
+            rest = _repeated(np.flatnonzero(~self.masked), self._length - wanted, rng)
+            return rng.permutation(np.concatenate([true, rest]))
+        return _repeated(np.arange(len(self.codes)), self._length, rng)
 
     def _balanced(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return places, equally many of each group: large ones in part, small ones repeated."""

@@ -70,6 +70,8 @@ class FitTask:
             prompts=settings.prompts,
             balanced=settings.balanced,
             draws=settings.draws,
+            masked=(table["mask"] != "").to_numpy(bool),
+            labelled=settings.labelled,
         )
 
     @cached_property

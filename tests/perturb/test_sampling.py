@@ -40,6 +40,17 @@ def test_balanced_epochs_draw_groups_equally_often_and_no_unknown():
     assert list(np.bincount(codes[unbalanced] + 1)) == [2, 90, 8]
 
 
+def test_cases_with_a_mask_are_drawn_as_often_as_is_asked():
+    masked = np.arange(100) < 10
+    drawn = places(sampler(np.zeros(100, int), batch_size=10, masked=masked, labelled=0.5).epoch(1))
+    counts = np.bincount(drawn, minlength=100)
+    assert counts[masked].tolist() == [5] * 10
+    assert counts[~masked].sum() == 50
+    assert counts[~masked].max() == 1
+    alike = places(sampler(np.zeros(100, int), batch_size=10, masked=masked).epoch(1))
+    assert masked[alike].sum() == 10
+
+
 def test_a_longer_epoch_shows_every_case_equally_often_and_a_shorter_one_some():
     long = sampler(draws=25, batch_size=5).epoch(1)
     assert len(long) == 5

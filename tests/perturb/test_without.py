@@ -122,6 +122,25 @@ def test_a_consensus_needs_several_views_and_no_prompt_from_the_truth():
         aimed(prompted, bare, "consensus", VIEWS_OF_PLANE, progress=False)
 
 
+def test_a_share_of_cases_with_masks_needs_cases_of_both_kinds():
+    settings = dataclasses.replace(SETTINGS, epochs=1, views=VIEWS_OF_PLANE, labelled=0.5)
+    method = MethodSpec(name="segmentation-only", target="consensus")
+    whole = toy_cohort(48)
+    some = np.where(np.arange(48) < 6, whole.table["mask"], "")
+    result, _ = run(
+        train=dataclasses.replace(whole, table=whole.table.assign(mask=some)),
+        settings=settings,
+        method=method,
+    )
+    assert result.n_fit == 48
+    with pytest.raises(ConfigError, match=r"got target = \"consensus\" and 48 masks of 48 cases"):
+        run(settings=settings, method=method)
+    with pytest.raises(ConfigError, match=r"got target = \"masks\""):
+        run(settings=settings)
+    with pytest.raises(ConfigError, match="does not go with balanced"):
+        dataclasses.replace(settings, balanced=True)
+
+
 @pytest.mark.parametrize("store", ["off", "memory"])
 def test_without_masks_the_host_learns_what_its_own_views_agree_on(store):
     bare = {"train": toy_cohort(48, masked=False), "replay": ReplaySettings(store=store)}
