@@ -1,5 +1,7 @@
 """The ladder's scenarios keep hosts and teams apart, and its comparisons are what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from apple_seg.config import read_experiment
 from benchmarks.ladder import auditing, picture, tables
 from benchmarks.ladder.__main__ import HOSTS
 from benchmarks.ladder.auditing import audit_rung, beside
-from benchmarks.ladder.fitting import Climb
+from benchmarks.ladder.fitting import Climb, train_cases
 from benchmarks.ladder.rungs import CONTROL, RUNGS, settings_of
 from benchmarks.ladder.scenarios import (
     AS_DEPLOYED,
@@ -66,12 +68,34 @@ def test_a_run_beside_its_own_control_differs_from_the_mean_by_as_much():
     assert controls[0]["dice"].tolist() == [0.5, 0.7]
 
 
+@pytest.mark.parametrize(
+    ("images", "cases", "masks"), [("labelled", 5, 5), ("unlabelled", 5, 0), ("both", 20, 5)]
+)
+def test_a_rung_has_the_masks_that_it_says_it_has(train, images, cases, masks, monkeypatch):
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    rung = replace(RUNGS[CONTROL], images=images)
+    climb = Climb(
+        experiment=read_experiment(HOSTS["unet"]),
+        scenario=AS_DEPLOYED,
+        cases=5,
+        name="some",
+        rung=rung,
+        settings=settings_of(rung, 5, 1),
+    )
+    found = train_cases(climb, train)
+    assert len(found) == cases
+    shown = found.table[found.table["mask"] != ""]
+    assert len(shown) == masks
+    assert {*shown["case"]} <= {*team_cases(train, 5, 1).table["case"]}
+    assert {*found.table["case"]} <= {*team_cases(train, None, 0).table["case"]}
+
+
 def test_every_rung_has_settings_for_few_and_for_many_cases():
     assert "segmentation-only" in RUNGS
     for rung in RUNGS.values():
         few, many = (settings_of(rung, cases, 2) for cases in (50, 2000))
         assert few.seed == many.seed == 2
-        assert few.draws > 50
+        assert rung.images == "both" or few.draws > 50
         assert many.draws is None
 
 
@@ -137,7 +161,7 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     told = {
         "host": "unet",
         "scenario": AS_DEPLOYED,
-        "n_fit": 1234,
+        "cases": "all",
         "attribute": "age",
         "seeds": [0, 1],
         "trained_parameters": 30,
@@ -151,7 +175,7 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     ]
     text = tables.whole({"cell": results})
     identity, control, better = text.splitlines()[4:7]
-    assert "unet, as-deployed, fitted on 1,234 cases, by age, 2 seeds" in text
+    assert "unet, as-deployed, fitted on all cases, by age, 2 seeds" in text
     assert identity.startswith("| identity | 0 |")
     assert control.startswith("| control | 3.0% | 3, 0 |")
     assert "+0.1000 [+0.1000, +0.1000]" in better  # above the control

@@ -62,6 +62,8 @@ def _climbs(experiment: Experiment, options: Any) -> Iterator[Climb]:
             for seed in options.seeds:
                 for name in options.rungs:
                     rung = RUNGS[name]
+                    if rung.images == "both" and number is None:
+                        continue  # no case is left to stand beside
                     yield Climb(
                         experiment=experiment,
                         scenario=scenario,

@@ -81,14 +81,23 @@ def climb(task: Climb, cohort: Cohort, *, progress: bool) -> Mapping[str, Any]:
     if (found := done(task)) is not None:
         return found
     splits = task.experiment.splits
-    train = team_cases(cohort.split(splits.fit), task.cases, task.settings.seed)
-    if not task.rung.masked:
-        train = replace(train, table=train.table.assign(mask=""))
+    train = train_cases(task, cohort.split(splits.fit))
     validation = some(cohort.split(splits.validation), VALIDATION_CASES)
     result = _fit(task, train, validation, progress=progress)
     record = {"identity": task.identity, "fit": json.loads(to_json(result.to_dict()))}
     write_text(task.record, to_json(record))
     return record
+
+
+def train_cases(task: Climb, train: Cohort) -> Cohort:
+    """Return what a rung is fitted on; a case whose mask it does not have has none."""
+    images = task.rung.images
+    labelled = team_cases(train, task.cases, task.settings.seed)
+    if images == "labelled":
+        return labelled
+    shown = team_cases(train, None, 0) if images == "both" else labelled
+    has_mask = shown.table["case"].isin(labelled.table["case"]) & (images == "both")
+    return replace(shown, table=shown.table.assign(mask=shown.table["mask"].where(has_mask, "")))
 
 
 def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> FitResult:

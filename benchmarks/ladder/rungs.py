@@ -8,7 +8,7 @@ what sites and perturbers bring is told by `segmentation-only-decoder` and `affi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from apple_seg.perturb import FitSettings, MethodSpec
 
@@ -36,8 +36,9 @@ class Rung:
     few: Mapping[str, Any] = field(default_factory=dict)
     """What differs further where few cases are fitted on."""
 
-    masked: bool = True
-    """Whether train cases have their masks."""
+    images: Literal["labelled", "unlabelled", "both"] = "labelled"
+    """Fitted on so many cases with their masks, on the same ones without, or on these with theirs and
+    on every other case that the team has without."""
 
     whole_host: bool = False
     """Whether the host itself is trained: the limit."""
@@ -54,6 +55,10 @@ def _at_stages(name: str, **more: Any) -> MethodSpec:
 
 CONTROL, DEFAULT = "segmentation-only", "segmentation-only"
 
+_AGREED = _at_stages("segmentation-only", target="consensus")
+_BESIDE = {"labelled": 0.5, "draws": None}
+"""Where a few cases have masks, and all the others that a team has are fitted on beside them."""
+
 RUNGS: Mapping[str, Rung] = {
     "random": Rung(method=MethodSpec(name="random")),
     "leace": Rung(method=MethodSpec(name="leace")),
@@ -67,11 +72,20 @@ RUNGS: Mapping[str, Rung] = {
     "worst-group": Rung(method=_at_stages("worst-group")),
     "febs": Rung(method=_at_stages("febs")),
     "hsic": Rung(method=_at_stages("hsic")),
-    "consensus": Rung(method=_at_stages("segmentation-only", target="consensus"), masked=False),
+    "consensus": Rung(method=_AGREED, images="unlabelled"),
+    "consensus-beside": Rung(
+        method=_AGREED, settings={**_BESIDE, "learning_rate": 2e-3}, images="both"
+    ),
     "fine-tuning": Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},
         few={"learning_rate": 3e-4},
+        whole_host=True,
+    ),
+    "fine-tuning-beside": Rung(
+        method=MethodSpec(name="segmentation-only", target="consensus"),
+        settings={**_BESIDE, "learning_rate": 1e-3},
+        images="both",
         whole_host=True,
     ),
 }

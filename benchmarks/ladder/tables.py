@@ -20,7 +20,7 @@ def whole(cells: Mapping[str, Sequence[Result]]) -> str:
 def title(result: Result) -> str:
     """Say what a cell's results have in common."""
     return (
-        f"{result['host']}, {result['scenario']}, fitted on {result['n_fit']:,} cases, by "
+        f"{result['host']}, {result['scenario']}, fitted on {result['cases']} cases, by "
         f"{result['attribute']}, {len(result['seeds'])} seeds"
     )
 
@@ -31,7 +31,8 @@ def in_order(cells: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
 
     def place(results: Sequence[Result]) -> Any:
         first = results[0]
-        return first["attribute"], first["host"] != "unet", first["scenario"], -first["n_fit"]
+        few = 0 if first["cases"] == "all" else first["cases"]
+        return first["attribute"], first["host"] != "unet", first["scenario"], bool(few), -few
 
     def rung(result: Result) -> int:
         return places.get(result["rung"], len(places))
