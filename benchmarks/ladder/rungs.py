@@ -37,8 +37,8 @@ class Rung:
     """What differs further where few cases are fitted on."""
 
     images: Literal["labelled", "unlabelled", "both"] = "labelled"
-    """Fitted on so many cases with their masks, on the same ones without, or on these with theirs and
-    on every other case that the team has without."""
+    """Fitted on so many cases with their masks, on the same without theirs, or on these with
+    theirs and on every other case that the team has without."""
 
     whole_host: bool = False
     """Whether the host itself is trained: the limit."""
