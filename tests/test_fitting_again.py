@@ -62,3 +62,13 @@ def test_without_masks_the_host_stands_for_them_and_the_last_sound_epoch_is_kept
     assert fitted.candidates[0].overall == 1
     assert fitted.selected.epoch == 1
     assert fitted.settings.selection == "latest"
+
+
+def test_without_masks_a_host_is_fitted_to_what_its_views_agree_on(path):
+    rewrite(path, lambda row: row.update(mask=""))
+    views = 'fit.views=["as-is", "flip-h", "turn-90"]'
+    options = ['method.target="consensus"', "method.name=segmentation-only", "fit.margin=0.9"]
+    fitted = fit_experiment(read_experiment(path, [*options, views]), progress=False).result
+    assert fitted.candidates[0].overall < 1
+    assert fitted.settings.selection == "worst-group"
+    assert len(fitted.candidates) == 2
