@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from apple_seg.config import read_experiment
+from apple_seg.errors import AppleSegError
+from benchmarks.ladder import __main__ as ladder
 from benchmarks.ladder import auditing, picture, tables
 from benchmarks.ladder.__main__ import HOSTS
-from benchmarks.ladder.auditing import audit_rung, beside
+from benchmarks.ladder.auditing import audit_rung, beside, scores_file
 from benchmarks.ladder.fitting import Climb, train_cases
 from benchmarks.ladder.rungs import CONTROL, RUNGS, settings_of
 from benchmarks.ladder.scenarios import (
@@ -184,3 +186,24 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     moved = {**results[0], "audit": audit_rung(climbs["control"], {}, cases)}
     assert picture.digest([results]) == picture.digest([list(results)])
     assert picture.digest([results]) != picture.digest([[moved, results[1]]])
+
+
+def test_no_audit_before_the_choice_is_committed(monkeypatch):
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    monkeypatch.setattr(ladder, "changed", lambda path: path == "ladder/rungs.py")
+    monkeypatch.setattr("sys.argv", ["ladder", "audit"])
+    with pytest.raises(AppleSegError, match="commit the choice first"):
+        ladder.main()
+    monkeypatch.setattr(ladder, "changed", lambda _path: False)
+    with pytest.raises(AppleSegError, match="nowhere"):  # the next thing that it asks for
+        ladder.main()
+
+
+def test_scores_of_other_weights_are_not_taken_for_these(tmp_path):
+    weights = tmp_path / "seed-0.pt"
+    weights.write_bytes(b"one")
+    first = scores_file(tmp_path / "seed-0", weights)
+    weights.write_bytes(b"another")
+    assert scores_file(tmp_path / "seed-0", weights) != first
+    weights.write_bytes(b"one")
+    assert scores_file(tmp_path / "seed-0", weights) == first

@@ -69,8 +69,9 @@ def consensus(pipeline: Pipeline, case: Case, views: tuple[str, ...]) -> Masks:
     the same in mirrors; where its views part, the majority is mostly nearer to the truth than any
     one of them, as averaging at test time has long shown.
     """
-    own, *drawn = pipeline([case, *(viewed(case, view) for view in views)])
-    back = [VIEWS[view].undo(mask) for view, mask in zip(views, drawn, strict=True)]
-    votes = 2 * np.sum(back, axis=0, dtype=np.int16)
+    drawn = pipeline([viewed(case, view) for view in views])
+    back = {view: VIEWS[view].undo(mask) for view, mask in zip(views, drawn, strict=True)}
+    own = back["as-is"] if "as-is" in back else pipeline([case])[0]
+    votes = 2 * np.sum([*back.values()], axis=0, dtype=np.int16)
     found: Masks = (votes > len(views)) | ((votes == len(views)) & own)
     return found

@@ -86,7 +86,7 @@ def _audit(experiment: Experiment, options: Any) -> None:
     if changed("ladder/rungs.py"):
         raise AppleSegError("benchmarks/ladder/rungs.py is not committed: commit the choice first")
     cases = experiment.cohort.read().split(experiment.splits.audit)
-    cells: dict[Path, dict[str, list[Climb]]] = {}
+    cells: dict[str, dict[str, list[Climb]]] = {}
     for task in _climbs(experiment, options):
         rungs = cells.setdefault(task.cell, {})
         rungs.setdefault(task.name, []).append(task)

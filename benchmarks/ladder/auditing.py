@@ -1,6 +1,7 @@
 """One look at the test split: every rung that was fitted, beside its host and other rungs."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,23 @@ def beside(
 def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
     """Return the scores of the host as deployed, once for all rungs."""
     experiment = of_scenario(climb.experiment, climb.scenario)
-    path = experiment.output / f"scores-{climb.scenario}.csv"
+    checkpoint = experiment.host.checkpoint
+    if checkpoint is None:
+        raise ValueError("[host] checkpoint says whose scores they are, and is missing")
+    path = scores_file(experiment.output / climb.scenario, Path(checkpoint))
     return _scored(path, experiment, None, cases)
+
+
+def scores_file(stem: Path, weights: Path) -> Path:
+    """Name the scores of some weights by their content: others are never taken for them."""
+    digest = sha256(weights.read_bytes()).hexdigest()[:12]
+    return stem.with_name(f"{stem.name}-scores-{digest}.csv")
 
 
 def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
     """Return one seed's scores: perturbers attached as production would, or the trained host."""
     experiment = of_scenario(climb.experiment, climb.scenario)
-    path = climb.stem.with_suffix(".csv")
+    path = scores_file(climb.stem, climb.weights)
     if climb.rung.whole_host:
         return _scored(path, experiment, climb.weights, cases)
     if not path.is_file():

@@ -63,7 +63,8 @@ class Climb:
     @property
     def identity(self) -> dict[str, Any]:
         """What another fit would have otherwise, as JSON has it."""
-        said = {"method": self.rung.method, "settings": self.settings}
+        images = self.rung.images
+        said = {"method": self.rung.method, "images": images, "settings": self.settings}
         loaded: dict[str, Any] = json.loads(to_json(said))
         return loaded
 
@@ -133,4 +134,5 @@ def _records(task: Climb, experiment: Experiment) -> Path:
     cases = "all" if task.cases is None else f"{task.cases}-{task.settings.seed}"
     sites = experiment.method.parts.sites
     named = sites if isinstance(sites, str) else sha256(str(sites).encode()).hexdigest()[:8]
-    return task.experiment.output / "replay" / f"{task.scenario}-{named}-{cases}"
+    stem = f"{task.scenario}-{named}-{task.rung.images}-{cases}"
+    return task.experiment.output / "replay" / stem

@@ -1,4 +1,4 @@
-"""Teams without masks fit against the host's own; teams without attributes by the worst cases."""
+"""Fits without masks, by the host's own or a consensus; without attributes, by the worst cases."""
 
 import contextlib
 import dataclasses
@@ -96,7 +96,12 @@ def test_where_views_part_the_majority_is_nearer_to_the_truth_than_each():
     assert dice(host([case])[0], truth) < 0.9
     np.testing.assert_array_equal(consensus(host, case, VIEWS_OF_PLANE), truth)
     # Two views that part have no majority: the host's own answer stands.
-    np.testing.assert_array_equal(consensus(host, case, ("flip-w", "as-is")), host([case])[0])
+    (own,) = host([case])
+    np.testing.assert_array_equal(consensus(host, case, ("flip-w", "as-is")), own)
+    one, other = (consensus(host, case, (view,)) for view in ("flip-w", "flip-h"))
+    assert not np.array_equal(one, other)
+    expected = (one & other) | ((one ^ other) & own)
+    np.testing.assert_array_equal(consensus(host, case, ("flip-w", "flip-h")), expected)
 
 
 def test_cases_that_have_a_mask_keep_it_beside_a_consensus():
