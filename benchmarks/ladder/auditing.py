@@ -1,6 +1,6 @@
 """One look at the test split: every rung that was fitted, beside its host and other rungs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from apple_seg.host import Pipeline
 from apple_seg.measure import Predict, score
 from apple_seg.ship import attach
 from apple_seg.workflow import caveats, pipeline_of, wrapped
-from benchmarks.ladder.fitting import Climb
+from benchmarks.ladder.fitting import Climb, agreed, checkpoint_of
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import read_scores
 
@@ -69,10 +69,7 @@ def beside(
 def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
     """Return the scores of the host as deployed, once for all rungs."""
     experiment = of_scenario(climb.experiment, climb.scenario)
-    checkpoint = experiment.host.checkpoint
-    if checkpoint is None:
-        raise ValueError("[host] checkpoint says whose scores they are, and is missing")
-    path = scores_file(experiment.output / climb.scenario, Path(checkpoint))
+    path = scores_file(experiment.output / climb.scenario, checkpoint_of(experiment))
     return _scored(path, experiment, None, cases)
 
 
@@ -83,8 +80,14 @@ def scores_file(stem: Path, weights: Path) -> Path:
 
 
 def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
-    """Return one seed's scores: perturbers attached as production would, or the trained host."""
+    """Return one seed's scores: perturbers attached as production would, or the trained host.
+
+    Of a host that nothing was added to, of its masks in all views; these have no seed.
+    """
     experiment = of_scenario(climb.experiment, climb.scenario)
+    if climb.rung.trains == "nothing":
+        path = scores_file(experiment.output / f"{climb.scenario}-views", climb.weights)
+        return _scored(path, experiment, None, cases, agreed)
     path = scores_file(climb.stem, climb.weights)
     if climb.rung.whole_host:
         return _scored(path, experiment, climb.weights, cases)
@@ -96,14 +99,18 @@ def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
 
 
 def _scored(
-    path: Path, experiment: Experiment, weights: Path | None, cases: Cohort
+    path: Path,
+    experiment: Experiment,
+    weights: Path | None,
+    cases: Cohort,
+    answer: Callable[[Pipeline], Predict] = lambda pipeline: pipeline.deployed,
 ) -> pd.DataFrame:
     """Return the scores of a host, with other weights than its checkpoint's where given."""
     if not path.is_file():
         with wrapped(experiment, cases) as segmentor:
             if weights is not None:
                 segmentor.host.load_state_dict(torch.load(weights, weights_only=True))
-            _write(path, pipeline_of(experiment, segmentor, cases).deployed, cases)
+            _write(path, answer(pipeline_of(experiment, segmentor, cases)), cases)
     return read_scores(path)
 
 

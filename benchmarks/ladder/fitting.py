@@ -1,24 +1,30 @@
 """Fit one rung on cases that its host has not seen, on train and validation splits only."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from apple_seg.config import Experiment
-from apple_seg.data import Cohort
+from apple_seg.data import Case, Cohort
 from apple_seg.files import to_json, write_text
+from apple_seg.host import Pipeline
+from apple_seg.measure import Predict, score
 from apple_seg.perturb import FitResult, FitSettings, fit
 from apple_seg.perturb.limit import fine_tune
 from apple_seg.perturb.progress import discard_checkpoint
+from apple_seg.perturb.selection import Candidate
+from apple_seg.perturb.targets import Masks, consensus
 from apple_seg.replay import ReplaySettings
 from apple_seg.ship import save
 from apple_seg.workflow import pipeline_of, wrapped
-from benchmarks.ladder.rungs import Rung
+from benchmarks.ladder.rungs import VIEWS, Rung
 from benchmarks.ladder.scenarios import of_scenario, team_cases
 from benchmarks.run import some
 
@@ -52,7 +58,9 @@ class Climb:
 
     @property
     def weights(self) -> Path:
-        """The perturbers, or the weights of a host that was trained."""
+        """The perturbers, or the weights of a host: trained ones, or those that it came with."""
+        if self.rung.trains == "nothing":
+            return checkpoint_of(of_scenario(self.experiment, self.scenario))
         return self.stem.with_suffix(".pt" if self.rung.whole_host else ".safetensors")
 
     @property
@@ -67,6 +75,14 @@ class Climb:
         said = {"method": self.rung.method, "images": images, "settings": self.settings}
         loaded: dict[str, Any] = json.loads(to_json(said))
         return loaded
+
+
+def checkpoint_of(experiment: Experiment) -> Path:
+    """Return where the weights of the host as deployed are."""
+    checkpoint = experiment.host.checkpoint
+    if checkpoint is None:
+        raise ValueError("[host] checkpoint says which host it is, and is missing")
+    return Path(checkpoint)
 
 
 def done(task: Climb) -> dict[str, Any] | None:
@@ -104,7 +120,7 @@ def train_cases(task: Climb, train: Cohort) -> Cohort:
 def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> FitResult:
     experiment = of_scenario(task.experiment, task.scenario)
     experiment = replace(experiment, method=task.rung.method)
-    if task.rung.from_scratch:
+    if task.rung.trains == "host from scratch":
         experiment = replace(experiment, host=replace(experiment.host, checkpoint=None))
         torch.manual_seed(task.settings.seed)
     given: dict[str, Any] = {
@@ -117,6 +133,8 @@ def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> F
     }
     with wrapped(experiment, train) as segmentor:
         pipeline = pipeline_of(experiment, segmentor, train)
+        if task.rung.trains == "nothing":
+            return _untrained(task, pipeline, validation, progress=progress)
         if task.rung.whole_host:
             result = fine_tune(pipeline, **given)
             task.weights.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +145,44 @@ def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> F
         save(segmentor, task.weights, spec=experiment.host, cohort=train.digest())
     discard_checkpoint(task.stem)
     return result
+
+
+def agreed(pipeline: Pipeline) -> Predict:
+    """Return the host that answers with what most of its masks in all views agree on."""
+
+    def predict(cases: Sequence[Case]) -> list[Masks]:
+        with pipeline.segmentor.disabled():
+            return [consensus(pipeline, case, VIEWS) for case in cases]
+
+    return predict
+
+
+def _untrained(task: Climb, pipeline: Pipeline, validation: Cohort, *, progress: bool) -> FitResult:
+    """Return what a fit says, of a host whose masks in all views are put to the vote."""
+    start = time.perf_counter()
+    codes = task.experiment.groups.codes(validation.table)
+    candidates = []
+    for epoch, predict in enumerate((pipeline.deployed, agreed(pipeline))):
+        scores = score(predict, validation, metrics=("dice",), progress=progress)
+        dice = scores.set_index("case")["dice"].reindex(validation.table["case"]).to_numpy()
+        by_group = {
+            label: float(np.nanmean(dice[codes == code]))
+            for code, label in enumerate(task.experiment.groups.labels)
+        }
+        candidates.append(Candidate(epoch, float(np.nanmean(dice)), by_group))
+    return FitResult(
+        method=task.rung.method,
+        settings=task.settings,
+        sites=(),
+        n_fit=0,
+        n_validation=len(validation),
+        trained_parameters=0,
+        host_parameters=sum(value.numel() for value in pipeline.segmentor.host.parameters()),
+        selected=candidates[-1],
+        candidates=tuple(candidates),
+        losses=(),
+        seconds=time.perf_counter() - start,
+    )
 
 
 def _records(task: Climb, experiment: Experiment) -> Path:

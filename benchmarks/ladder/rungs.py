@@ -40,11 +40,15 @@ class Rung:
     """Fitted on so many cases with their masks, on the same without theirs, or on these with
     theirs and on every other case that the team has without."""
 
-    whole_host: bool = False
-    """Whether the host itself is trained: the limit."""
+    trains: Literal["perturbers", "host", "host from scratch", "nothing"] = "perturbers"
+    """What is trained: perturbers between the host's layers; the limit, which is the host itself,
+    with or without its checkpoint; or nothing: the host answers as it is, with what most of its
+    masks in all views agree on."""
 
-    from_scratch: bool = False
-    """Whether the host starts without its checkpoint."""
+    @property
+    def whole_host(self) -> bool:
+        """Whether the host's own weights are trained."""
+        return self.trains.startswith("host")
 
 
 def _at_stages(name: str, **more: Any) -> MethodSpec:
@@ -60,6 +64,7 @@ _BESIDE = {"labelled": 0.5, "draws": None}
 """Where a few cases have masks, and all the others that a team has are fitted on beside them."""
 
 RUNGS: Mapping[str, Rung] = {
+    "views": Rung(method=MethodSpec(name="segmentation-only"), trains="nothing"),
     "random": Rung(method=MethodSpec(name="random")),
     "leace": Rung(method=MethodSpec(name="leace")),
     "leace-statistics": Rung(method=MethodSpec(name="leace-statistics")),
@@ -80,13 +85,18 @@ RUNGS: Mapping[str, Rung] = {
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},
         few={"learning_rate": 3e-4},
-        whole_host=True,
+        trains="host",
     ),
     "fine-tuning-beside": Rung(
         method=MethodSpec(name="segmentation-only", target="consensus"),
         settings={**_BESIDE, "learning_rate": 1e-3},
         images="both",
-        whole_host=True,
+        trains="host",
+    ),
+    "from-scratch": Rung(
+        method=MethodSpec(name="segmentation-only"),
+        settings={"learning_rate": 1e-3, "epochs": 20},
+        trains="host from scratch",
     ),
 }
 
@@ -101,6 +111,7 @@ def settings_of(rung: Rung, cases: int, seed: int) -> FitSettings:
         draws=1000 if few else None,
         views=VIEWS,
         average=0.99,
+        mixed_precision="bf16",
         seed=seed,
     )
     return replace(common, **{**rung.settings, **(rung.few if few else {})})
