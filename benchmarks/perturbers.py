@@ -8,7 +8,7 @@ there is not. Nothing is fitted or chosen on the test split.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from typing import Any
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.files import to_json, write_text
 from apple_seg.perturb import FitResult, fit
+from apple_seg.perturb.parts import Part
 from apple_seg.perturb.progress import discard_checkpoint
 from apple_seg.workflow import pipeline_of, wrapped
 from benchmarks.run import commit, some
 
 RESULTS = Path(__file__).parent / "results" / "perturbers.json"
 SHIFT = "host.input.channels=bgr"
+
+PERTURBERS: Mapping[str, Part] = {"lean": {"name": "lean", "rank": 64}, "residual": "residual"}
 
 
 def main() -> None:
@@ -30,7 +33,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--perturbers", nargs="+", default=["lean", "residual"])
+    parser.add_argument(
+        "--perturbers", nargs="+", choices=list(PERTURBERS), default=list(PERTURBERS)
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--fit-cases", type=int, default=600)
     parser.add_argument("--validation-cases", type=int, default=300)
@@ -57,7 +62,7 @@ def _rows(experiment: Experiment, options: Any) -> Iterator[dict[str, Any]]:
     for seed in options.seeds:
         for name in options.perturbers:
             method = replace(
-                experiment.method, name="segmentation-only", sites="all", perturber=name
+                experiment.method, name="segmentation-only", sites="all", perturber=PERTURBERS[name]
             )
             folder = experiment.output / "shifted"
             with wrapped(replace(experiment, method=method), train) as segmentor:

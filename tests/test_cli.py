@@ -72,7 +72,7 @@ def test_audit_and_sites_need_no_perturber(folder):
 
 
 def test_sites_probes_behind_a_perturber_file_and_can_leave_the_probes_out(folder):
-    plan = read_experiment(folder / "small.toml")
+    plan = read_experiment(folder / "small.toml", ["method.sites=bottleneck"])
     cases = plan.cohort.read().split("val")
     with wrapped(plan, cases) as segmentor:
         shape = segmentor.shapes[0]

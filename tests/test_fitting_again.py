@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from apple_seg.config import read_experiment
-from apple_seg.errors import CaseError
+from apple_seg.errors import CaseError, ConfigError
 from apple_seg.workflow import fit_experiment
 from planted import write_experiment
 
@@ -55,8 +55,10 @@ def test_a_split_that_is_not_used_is_told_of(path, capsys):
 
 def test_without_masks_the_host_stands_for_them_and_the_last_sound_epoch_is_kept(path):
     rewrite(path, lambda row: row.update(mask=""))
-    with pytest.raises(CaseError, match="have no mask"):
+    with pytest.raises(ConfigError, match=r"cases have no mask, and .* name more views"):
         fit_experiment(read_experiment(path), progress=False)
+    with pytest.raises(CaseError, match="have no mask"):
+        fit_experiment(read_experiment(path, ["method.name=apple"]), progress=False)
     options = ['method.target="host"', "method.name=moments", "fit.margin=0.9"]
     fitted = fit_experiment(read_experiment(path, options), progress=False).result
     assert fitted.candidates[0].overall == 1

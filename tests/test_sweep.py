@@ -24,7 +24,7 @@ from apple_seg.workflow.sweeping import sweep_experiment
 from launching import apple_seg
 from planted import write_experiment
 
-FIXED = ["method.perturber=lean", "replay.store=disk", "fit.epochs=2"]
+FIXED = ["method.name=apple", "method.perturber=lean", "replay.store=disk", "fit.epochs=2"]
 VARY = ["method.terms.adversary=0,0.1", "method.sites=bottleneck,all"]
 
 

@@ -1,6 +1,6 @@
 """Find the adapter that knows a host's family."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
@@ -77,11 +77,16 @@ def choose_sites(host: nn.Module, which: str | Site | Sequence[Site]) -> tuple[S
     else:
         adapter = find_adapter(host)
         known = adapter.sites(host)
-        ranges = {"bottleneck": known[:1], "skips": known[1:], "all": known, "stages": known}
-        if which not in ranges:
-            names = ", ".join(map(repr, ranges))
+        kinds: Mapping[str, Callable[[], Sequence[Site]]] = {
+            "bottleneck": lambda: known[:1],
+            "skips": lambda: known[1:],
+            "all": lambda: known,
+            "stages": lambda: _stages(adapter, host),
+        }
+        if which not in kinds:
+            names = ", ".join(map(repr, kinds))
             raise SiteError(f"sites are {names} or a list; got {which!r}")
-        chosen = tuple(_stages(adapter, host) if which == "stages" else ranges[which])
+        chosen = tuple(kinds[which]())
     if not chosen:
         raise SiteError(f"{type(host).__name__} has no sites called {which!r}")
     if foreign := [one for one in chosen if not isinstance(one, Site)]:

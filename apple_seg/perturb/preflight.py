@@ -42,9 +42,8 @@ def prepare_fit(
     check_state(pipeline.segmentor)
     settings = replace(settings, selection=settings.selection or method.selection)
     _check_drawing(pipeline, settings)
-    _check_labelled(train, method, settings)
     train, validation = (
-        aimed(pipeline, cohort, method.target, settings.views, progress=progress)
+        aimed(pipeline, cohort, method.parts.target, settings.views, progress=progress)
         for cohort in (train, validation)
     )
     _check_cohorts(train, validation, settings)
@@ -72,19 +71,6 @@ def _check_drawing(pipeline: Pipeline, settings: FitSettings) -> None:
         raise ConfigError(
             "[fit] views mirror or turn the image, and not the prompts in "
             + ", ".join(prompt.columns)
-        )
-
-
-def _check_labelled(train: Cohort, method: MethodSpec, settings: FitSettings) -> None:
-    """Refuse a share of cases with masks where it is no choice."""
-    if settings.labelled is None:
-        return
-    masks = int((train.table["mask"] != "").sum())
-    if method.target != "consensus" or not 0 < masks < len(train):
-        raise ConfigError(
-            '[fit] labelled is for [method] target = "consensus" where some train cases have a '
-            f'mask and others have none; got target = "{method.target}" and {masks} masks of '
-            f"{len(train)} cases"
         )
 
 

@@ -68,4 +68,4 @@ def _objective(method: MethodSpec, problem: Problem) -> Objective:
         )
     every = [count for counts in problem.counts for count in counts]
     weighting = make_part(parts.weighting, WEIGHTINGS, every)
-    return Objective(loss, weighting, terms, target=method.target)
+    return Objective(loss, weighting, terms, target=parts.target)

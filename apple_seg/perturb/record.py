@@ -48,9 +48,10 @@ class FitSettings:
     balanced: bool = False
     """Draw each group equally often; cases of unknown group are then left out."""
 
-    labelled: float | None = None
-    """The share of draws of cases that have a mask, where the method's target is "consensus" and
-    some have none: 0.5 with a hundred masks and two thousand images. None draws each case alike."""
+    labelled: float = 0.5
+    """At least this share of draws is of cases that have a mask, where some have none and are
+    fitted to a consensus: a hundred masks are not lost among two thousand images. 0 draws each case
+    alike; so does `balanced`, which looks at groups alone."""
 
     draws: int | None = None
     """Cases drawn an epoch, where that is not to be each of them once: with a hundred cases an
@@ -111,11 +112,8 @@ class FitSettings:
                 f"an epoch draws a batch of {self.batch_size} cases at least, got "
                 f"draws={self.draws}"
             )
-        if self.labelled is not None and not (0 < self.labelled < 1 and not self.balanced):
-            raise ConfigError(
-                "labelled lies between 0 and 1, and does not go with balanced; got "
-                f"labelled={self.labelled}, balanced={self.balanced}"
-            )
+        if not 0 <= self.labelled < 1:
+            raise ConfigError(f"labelled lies from 0 to below 1, got {self.labelled}")
         if self.prompts < 1:
             raise ConfigError(f"a case has 1 prompt at least, got prompts={self.prompts}")
 

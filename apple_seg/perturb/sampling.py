@@ -41,10 +41,10 @@ class Sampler:
     """Whether each group is drawn equally often; cases of unknown group are then left out."""
 
     masked: NDArray[np.bool_] | None = None
-    """(N,), whether a case has a mask; with `labelled`."""
+    """(N,), whether a case has a true mask; None where that is not looked at."""
 
-    labelled: float | None = None
-    """The share of draws of cases that have a mask; None draws each case alike."""
+    labelled: float = 0.0
+    """At least this share of draws is of cases that have one, where others have none."""
 
     @property
     def batches(self) -> int:
@@ -69,7 +69,8 @@ class Sampler:
         """Return the places of the cases drawn."""
         if self.balanced:
             return self._balanced(rng)
-        if self.labelled is not None and self.masked is not None:
+        share = 0.0 if self.masked is None else self.masked.mean()
+        if self.masked is not None and 0 < share < self.labelled:
             wanted = round(self.labelled * self._length)
             true = _repeated(np.flatnonzero(self.masked), wanted, rng)
             rest = _repeated(np.flatnonzero(~self.masked), self._length - wanted, rng)

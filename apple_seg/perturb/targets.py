@@ -33,23 +33,25 @@ def aimed(
     if target == "masks" or (target == "consensus" and cohort.annotated):
         return cohort
     if target == "consensus":
-        _check_views(pipeline, views)
+        _check_views(pipeline, cohort, views)
     draw = partial(_own, pipeline) if target == "host" else partial(_agreed, pipeline, views)
     bar = tqdm(cohort, "masks of the host", disable=not progress, leave=False)
     with pipeline.segmentor.disabled():
         return cohort.with_masks(draw(case) for case in bar)
 
 
-def _check_views(pipeline: Pipeline, views: tuple[str, ...]) -> None:
+def _check_views(pipeline: Pipeline, cohort: Cohort, views: tuple[str, ...]) -> None:
+    bare = f"{(cohort.table['mask'] == '').sum()} of {len(cohort)} cases have no mask"
     if len(views) < 2:
         raise ConfigError(
-            'target = "consensus" is what several views of a case agree on; name more in '
-            f"[fit] views ({', '.join(VIEWS)}), got {', '.join(views)}"
+            f'{bare}, and with target = "consensus" what several views of a case agree on stands '
+            f"in for it: add masks, or name more views in [fit] views ({', '.join(VIEWS)}); got "
+            + ", ".join(views)
         )
     if pipeline.spec.prompt.from_truth:
         raise ConfigError(
-            'target = "consensus" is for cases without a mask, and this host\'s prompts are drawn '
-            "from it; name their columns in [host.prompt]"
+            f"{bare}, and this host's prompts are drawn from it: add masks, or name the prompts' "
+            "columns in [host.prompt]"
         )
 
 

@@ -58,6 +58,11 @@ class FitTask:
             self.pipeline.segmentor.shapes, counts, self.pipeline.spec, self.pipeline.classes
         )
 
+    def unmasked(self, cohort: Cohort) -> int:
+        """Return for how many cases what the host's views agree on stands for a true mask."""
+        agreed = self.method.parts.target == "consensus"
+        return int((cohort.table["mask"] == "").sum()) if agreed else 0
+
     @cached_property
     def sampler(self) -> Sampler:
         """The order of cases; batches are balanced by the first attribute, where there is one."""
@@ -70,7 +75,7 @@ class FitTask:
             prompts=settings.prompts,
             balanced=settings.balanced,
             draws=settings.draws,
-            masked=(table["mask"] != "").to_numpy(bool),
+            masked=(table["mask"] != "").to_numpy(bool) if self.unmasked(self.train) else None,
             labelled=settings.labelled,
         )
 

@@ -126,6 +126,11 @@ class _Fit:
     def run(self) -> FitResult:
         """Train, select, install."""
         recipe = self._new_recipe()
+        for name, cohort in (("train", self.task.train), ("validation", self.task.validation)):
+            if bare := self.task.unmasked(cohort):
+                self._say(
+                    f"{bare} of {len(cohort)} {name} cases have no mask: a consensus stands in"
+                )
         with open_feed(self.task, recipe.perturbers, self.processes, self._say) as (feed, note):
             self._train(recipe, feed, note)
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):

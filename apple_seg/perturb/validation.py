@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from apple_seg.errors import FitError
+from apple_seg.errors import FitError, HostError
 from apple_seg.measure import score
 from apple_seg.perturb.feeds import Feed
 from apple_seg.perturb.selection import Candidate
@@ -20,18 +20,28 @@ def validate(
     """Return mean Dice: overall, by group, and of the fifth of the cases that fare worst.
 
     Raises:
-        FitError: A group has no Dice at all: its masks and the predictions are empty.
+        FitError: A group has no Dice at all: its masks and the predictions are empty. Or the
+            perturbers have diverged.
+        HostError: The host itself returns what is not a number.
     """
     cohort = feed.validation
-    table = score(
-        feed.predict,
-        cohort,
-        metrics=("dice",),
-        batch_size=task.settings.batch_size,
-        progress=progress,
-        description="validation" if epoch else "validation of the host",
-        processes=processes,
-    )
+    try:
+        table = score(
+            feed.predict,
+            cohort,
+            metrics=("dice",),
+            batch_size=task.settings.batch_size,
+            progress=progress,
+            description="validation" if epoch else "validation of the host",
+            processes=processes,
+        )
+    except HostError:
+        if not epoch:
+            raise
+        raise FitError(
+            f"after epoch {epoch} what the perturbed host returns is not finite any more; lower "
+            "[fit] learning_rate"
+        ) from None
     per_case = table.groupby("case")["dice"].mean().reindex(cohort.table["case"])
     dice = per_case.to_numpy()
     by_group = {}

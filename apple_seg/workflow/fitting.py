@@ -27,7 +27,7 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     """
     experiment, processes = placed(experiment)
     splits = experiment.splits
-    bare = experiment.method.target != "masks"
+    bare = experiment.method.parts.target != "masks"
     both = [splits.fit, splits.validation]
     cohort = checked(experiment, both, progress=progress, processes=processes, bare=bare)
     train, validation = cohort.split(splits.fit), cohort.split(splits.validation)

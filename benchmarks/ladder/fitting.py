@@ -72,7 +72,7 @@ class Climb:
     def identity(self) -> dict[str, Any]:
         """What another fit would have otherwise, as JSON has it."""
         images = self.rung.images
-        said = {"method": self.rung.method, "images": images, "settings": self.settings}
+        said = {"method": self.rung.method.parts, "images": images, "settings": self.settings}
         loaded: dict[str, Any] = json.loads(to_json(said))
         return loaded
 

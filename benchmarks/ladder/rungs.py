@@ -51,16 +51,9 @@ class Rung:
         return self.trains.startswith("host")
 
 
-def _at_stages(name: str, **more: Any) -> MethodSpec:
-    """Return a method at all stages, with a perturber of 2 to 4 % of the host's weights."""
-    perturber = {"name": "lean", "rank": 24}
-    return MethodSpec(name=name, **{"sites": "stages", "perturber": perturber, **more})
-
-
 CONTROL, DEFAULT = "segmentation-only", "segmentation-only"
 
-_AGREED = _at_stages("segmentation-only", target="consensus")
-_BESIDE = {"labelled": 0.5, "draws": None}
+_BESIDE = {"draws": None, "learning_rate": 2e-3}
 """Where a few cases have masks, and all the others that a team has are fitted on beside them."""
 
 RUNGS: Mapping[str, Rung] = {
@@ -69,26 +62,22 @@ RUNGS: Mapping[str, Rung] = {
     "leace": Rung(method=MethodSpec(name="leace")),
     "leace-statistics": Rung(method=MethodSpec(name="leace-statistics")),
     "apple": Rung(method=MethodSpec(name="apple")),
-    "segmentation-only-decoder": Rung(
-        method=MethodSpec(name="segmentation-only", perturber={"name": "lean", "rank": 24})
-    ),
-    "segmentation-only": Rung(method=_at_stages("segmentation-only")),
-    "affine": Rung(method=_at_stages("segmentation-only", perturber="affine")),
-    "worst-group": Rung(method=_at_stages("worst-group")),
-    "febs": Rung(method=_at_stages("febs")),
-    "hsic": Rung(method=_at_stages("hsic")),
-    "consensus": Rung(method=_AGREED, images="unlabelled"),
-    "consensus-beside": Rung(
-        method=_AGREED, settings={**_BESIDE, "learning_rate": 2e-3}, images="both"
-    ),
+    "segmentation-only-decoder": Rung(method=MethodSpec(name="segmentation-only", sites="all")),
+    "segmentation-only": Rung(method=MethodSpec(name="segmentation-only")),
+    "affine": Rung(method=MethodSpec(name="segmentation-only", perturber="affine")),
+    "worst-group": Rung(method=MethodSpec(name="worst-group")),
+    "febs": Rung(method=MethodSpec(name="febs")),
+    "hsic": Rung(method=MethodSpec(name="hsic")),
+    "consensus-alone": Rung(method=MethodSpec(name="consensus"), images="unlabelled"),
+    "consensus": Rung(method=MethodSpec(name="consensus"), settings=_BESIDE, images="both"),
     "fine-tuning": Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},
         few={"learning_rate": 3e-4},
         trains="host",
     ),
-    "fine-tuning-beside": Rung(
-        method=MethodSpec(name="segmentation-only", target="consensus"),
+    "fine-tuning-consensus": Rung(
+        method=MethodSpec(name="consensus"),
         settings={**_BESIDE, "learning_rate": 1e-3},
         images="both",
         trains="host",

@@ -28,6 +28,7 @@ def run(pipeline, **changes):
         "train": toy_cohort(),
         "validation": toy_cohort(split="val", seed=1),
         "groups": GROUPS,
+        "method": MethodSpec(name="apple"),
         "settings": SETTINGS,
         "progress": False,
     }
@@ -185,13 +186,13 @@ def test_site_that_fires_twice_an_image_cannot_be_fitted():
 
 
 def test_unknown_names_are_refused_with_what_there_is():
-    with pytest.raises(ConfigError, match="no method called 'magic'; known are: apple"):
+    with pytest.raises(ConfigError, match="no method called 'magic'; known are: consensus, apple"):
         MethodSpec(name="magic")
     with pytest.raises(ConfigError, match="no rule 'best'; known are: worst-group"):
         FitSettings(selection="best")
     with pytest.raises(ConfigError, match="batch of 2"):
         FitSettings(batch_size=1)
-    assert str(MethodSpec(sites=(Site("encoder", item=-1),))) == "apple @ encoder[-1]"
+    assert str(MethodSpec(sites=(Site("encoder", item=-1),))) == "consensus @ encoder[-1]"
 
 
 def candidate(epoch, **by_group):

@@ -11,7 +11,9 @@ from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError, FitError
 from apple_seg.host import Pipeline, PromptSpec, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
+from apple_seg.perturb.attributes import Attributes
 from apple_seg.perturb.targets import aimed, consensus
+from apple_seg.perturb.task import FitTask
 from apple_seg.replay import ReplaySettings
 from cohorts import GROUPS, SPEC, toy_cohort
 from hosts import ToyHost
@@ -119,31 +121,37 @@ def test_cases_that_have_a_mask_keep_it_beside_a_consensus():
 
 def test_a_consensus_needs_several_views_and_no_prompt_from_the_truth():
     bare = toy_cohort(4, masked=False)
-    with pytest.raises(ConfigError, match=r"what several views of a case agree on"):
+    with pytest.raises(ConfigError, match=r"4 of 4 cases have no mask, and .* name more views"):
         aimed(Blotched(), bare, "consensus", ("as-is",), progress=False)
     prompted = Blotched()
     prompted.spec = dataclasses.replace(SPEC, prompt=PromptSpec(kind="box"))
-    with pytest.raises(ConfigError, match=r"prompts are drawn from it"):
+    with pytest.raises(
+        ConfigError, match=r"4 of 4 cases have no mask, and this host's prompts are drawn"
+    ):
         aimed(prompted, bare, "consensus", VIEWS_OF_PLANE, progress=False)
 
 
-def test_a_share_of_cases_with_masks_needs_cases_of_both_kinds():
-    settings = dataclasses.replace(SETTINGS, epochs=1, views=VIEWS_OF_PLANE, labelled=0.5)
+def test_few_cases_with_masks_are_half_of_what_is_drawn_beside_a_consensus():
+    settings = dataclasses.replace(SETTINGS, epochs=1, views=VIEWS_OF_PLANE)
     method = MethodSpec(name="segmentation-only", target="consensus")
     whole = toy_cohort(48)
     some = np.where(np.arange(48) < 6, whole.table["mask"], "")
-    result, _ = run(
-        train=dataclasses.replace(whole, table=whole.table.assign(mask=some)),
-        settings=settings,
-        method=method,
-    )
+    few = dataclasses.replace(whole, table=whole.table.assign(mask=some))
+
+    def of_few(method, settings):
+        nobody = Attributes.of(few.table, (), ())
+        given = (None, few, few, nobody, method, settings, ReplaySettings(), None, False)
+        draws = [draw for batch in FitTask(*given).sampler.epoch(1) for draw in batch]
+        return np.mean([draw.place < 6 for draw in draws])
+
+    assert of_few(method, settings) == 0.5
+    assert of_few(method, dataclasses.replace(settings, labelled=0.75)) == 0.75
+    assert of_few(method, dataclasses.replace(settings, labelled=0.0)) == 6 / 48
+    assert of_few(MethodSpec(name="moments", target="host"), settings) == 6 / 48
+    result, _ = run(train=few, settings=settings, method=method)
     assert result.n_fit == 48
-    with pytest.raises(ConfigError, match=r"got target = \"consensus\" and 48 masks of 48 cases"):
-        run(settings=settings, method=method)
-    with pytest.raises(ConfigError, match=r"got target = \"masks\""):
-        run(settings=settings)
-    with pytest.raises(ConfigError, match="does not go with balanced"):
-        dataclasses.replace(settings, balanced=True)
+    with pytest.raises(ConfigError, match="from 0 to below 1, got 1"):
+        dataclasses.replace(settings, labelled=1.0)
 
 
 @pytest.mark.parametrize("store", ["off", "memory"])

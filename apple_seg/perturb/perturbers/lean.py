@@ -39,7 +39,7 @@ class LeanPerturber(nn.Module):
     """
 
     def __init__(
-        self, channels: int, *, cells: Sequence[int], rank: int = 64, context: bool = False
+        self, channels: int, *, cells: Sequence[int], rank: int = 24, context: bool = False
     ) -> None:
         super().__init__()
         if rank < 1:

@@ -57,7 +57,7 @@ class Combination:
         experiment = self.experiment
         sites, fit = experiment.method.parts.sites, experiment.fit
         said = {"sites": sites, "views": fit.views, "prompts": fit.prompts}
-        said |= {"target": experiment.method.target}
+        said |= {"target": experiment.method.parts.target}
         named = sites if isinstance(sites, str) else "named"
         root = experiment.replay.folder or experiment.output / "sweep" / "replay"
         return root / f"{_slug(named)}-{_digest(said)}"
@@ -72,7 +72,7 @@ class Combination:
             "sites": parts.sites,
             "parts": [name_and_options(one) for one in named],
             "terms": {name: weighed(parts.terms[name]) for name in sorted(parts.terms)},
-            "target": method.target,
+            "target": parts.target,
             "numbers": method.numbers,
         }
         return to_json_line({**said, "fit": asdict(fit)})
