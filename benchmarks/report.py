@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference import table
-from benchmarks.ladder import picture
+from benchmarks.ladder import picture, probing
+from benchmarks.ladder.probing import read_probes
 from benchmarks.ladder.results import RESULTS, read_results
 from benchmarks.ladder.tables import in_order, whole
 from benchmarks.speed import tables
@@ -69,6 +70,7 @@ def written_blocks() -> dict[Path, dict[str, str]]:
             "inference": table.whole(inference),
             "audit-speed": audit_speed(),
             "ladder": whole(read_results()),
+            "erasure": probing.table(read_probes()),
         },
     }
 

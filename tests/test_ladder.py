@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from apple_seg.config import read_experiment
 from apple_seg.errors import AppleSegError
+from apple_seg.host import Pipeline, wrap
+from apple_seg.perturb.targets import consensus
 from benchmarks.ladder import __main__ as ladder
-from benchmarks.ladder import auditing, picture, tables
+from benchmarks.ladder import auditing, picture, rungs, tables
 from benchmarks.ladder.__main__ import HOSTS
 from benchmarks.ladder.auditing import audit_rung, beside, scores_file
-from benchmarks.ladder.fitting import Climb, train_cases
-from benchmarks.ladder.rungs import CONTROL, RUNGS, settings_of
+from benchmarks.ladder.fitting import Climb, agreed, train_cases
+from benchmarks.ladder.rungs import CONTROL, RUNGS, VIEWS, settings_of
 from benchmarks.ladder.scenarios import (
     AS_DEPLOYED,
     UNDER_REPRESENTED,
@@ -21,7 +24,8 @@ from benchmarks.ladder.scenarios import (
     seen,
     team_cases,
 )
-from cohorts import toy_cohort
+from cohorts import SPEC, toy_cohort
+from hosts import ToyHost
 
 
 @pytest.fixture
@@ -155,10 +159,10 @@ def test_a_rung_stands_beside_its_host_and_beside_the_same_seeds_of_another(cell
 
 def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     climbs, cases = cell
-    for module in (tables, picture):
+    for module in (rungs, tables, picture):
         monkeypatch.setattr(module, "RUNGS", dict.fromkeys(climbs))
         monkeypatch.setattr(module, "CONTROL", "control")
-        monkeypatch.setattr(module, "DEFAULT", "better")
+    monkeypatch.setattr(rungs, "DEFAULT", "better")
     fit = {"kept": 3, "seconds": 100.0}
     told = {
         "host": "unet",
@@ -182,10 +186,27 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     assert control.startswith("| control | 3.0% | 3, 0 |")
     assert "+0.1000 [+0.1000, +0.1000]" in better  # above the control
     assert "+0.1000 [+0.1000, +0.1000]" in control  # and the default above it
+    assert "**better**" in better
+    assert "**control**" in tables.whole({"cell": results[1:]})  # where it is what the default does
     assert picture.pareto([results]).startswith("<svg")
     moved = {**results[0], "audit": audit_rung(climbs["control"], {}, cases)}
     assert picture.digest([results]) == picture.digest([list(results)])
     assert picture.digest([results]) != picture.digest([[moved, results[1]]])
+
+
+def test_the_vote_of_all_views_is_the_hosts_own_without_perturbers():
+    torch.manual_seed(0)
+    cases = toy_cohort(3)
+    host = Pipeline(wrap(ToyHost(), torch.rand(1, 3, 16, 16), sites=[ToyHost.SITE]), SPEC, ["a"])
+    expected = [consensus(host, case, VIEWS) for case in cases]
+    host.segmentor.install([Negated()])
+    assert not np.array_equal(consensus(host, cases[0], VIEWS), expected[0])
+    np.testing.assert_array_equal(agreed(host)([*cases]), expected)
+
+
+class Negated(torch.nn.Module):
+    def forward(self, latent):
+        return -latent
 
 
 def test_no_audit_before_the_choice_is_committed(monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 
 from apple_seg.config import read_experiment
 from apple_seg.data import fairmedfm_manifest
+from apple_seg.perturb import MethodSpec
 from apple_seg.workflow.from_files import read_masks_experiment
 from planted import write_experiment
 
@@ -28,7 +29,7 @@ def test_experiment_of_the_readme_is_valid(tmp_path):
     path.write_text(block("toml", 1))
     experiment = read_experiment(path)
     assert experiment.groups.labels == ("age < 60", "age >= 60")
-    assert experiment.method.parts.sites == "all"
+    assert experiment.method == MethodSpec(sites="stages", perturber="lean")
 
 
 def test_predictions_of_the_readme_take_the_place_of_the_host(tmp_path):

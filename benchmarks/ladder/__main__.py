@@ -3,9 +3,10 @@
     python -m benchmarks.ladder fit --host unet --scenario as-deployed --cases 100
     python -m benchmarks.ladder show --host unet --scenario as-deployed --cases 100
     python -m benchmarks.ladder audit --host unet --scenario as-deployed --cases 100
+    python -m benchmarks.ladder probe --rungs leace leace-statistics standardise --seeds 0
 
-`fit` and `show` never read a test case. `audit` reads the test split, and refuses to while the
-choices in `rungs.py` are not committed. What is done already is skipped, so that everything can
+`fit`, `show` and `probe` never read a test case. `audit` reads the test split, and refuses to while
+the choices in `rungs.py` are not committed. What is done already is skipped, so that everything can
 be stopped and started again; where a GPU is there, it is used.
 """
 
@@ -23,6 +24,7 @@ from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Groups
 from apple_seg.errors import AppleSegError
 from benchmarks.ladder.fitting import Climb, climb, done
+from benchmarks.ladder.probing import probe
 from benchmarks.ladder.results import audit_cell
 from benchmarks.ladder.rungs import RUNGS, settings_of
 from benchmarks.ladder.scenarios import SCENARIOS, team_cases
@@ -95,6 +97,12 @@ def _audit(experiment: Experiment, options: Any) -> None:
             tqdm.write(f"wrote {path}")
 
 
+def _probe(experiment: Experiment, options: Any) -> None:
+    for task in tqdm(list(_climbs(experiment, options)), "probes", disable=options.quiet or None):
+        if path := probe(options.host, task):
+            tqdm.write(f"wrote {path}")
+
+
 def _show(experiment: Experiment, options: Any) -> None:
     found: dict[str, list[Any]] = {}
     for task in _climbs(experiment, options):
@@ -130,6 +138,7 @@ _ACTIONS: Mapping[str, Callable[[Experiment, Any], None]] = {
     "fit": _fit,
     "show": _show,
     "audit": _audit,
+    "probe": _probe,
 }
 
 

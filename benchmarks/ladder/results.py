@@ -10,7 +10,7 @@ from apple_seg.files import to_json, write_text
 from apple_seg.host import fingerprint
 from benchmarks.ladder.auditing import audit_rung
 from benchmarks.ladder.fitting import Climb, done
-from benchmarks.ladder.rungs import CONTROL, DEFAULT
+from benchmarks.ladder.rungs import CONTROL, default_among
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import commit, describe_machine
 
@@ -37,7 +37,7 @@ def audit_cell(
     }
     written = []
     for name, climbs in ready.items():
-        wanted = ready if name == DEFAULT else {CONTROL}
+        wanted = ready if name == default_among(ready) else {CONTROL}
         others = {one: ready[one] for one in wanted if one in ready and one != name}
         audit = audit_rung(climbs, others, cases)
         path = path_of(host, climbs[0], folder)

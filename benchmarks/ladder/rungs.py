@@ -6,7 +6,7 @@ compared at the same sites and with the same perturber, so that they differ in t
 what sites and perturbers bring is told by `segmentation-only-decoder` and `affine`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -51,7 +51,11 @@ class Rung:
         return self.trains.startswith("host")
 
 
-CONTROL, DEFAULT = "segmentation-only", "segmentation-only"
+CONTROL = "segmentation-only"
+
+DEFAULT = "consensus"
+"""What the library does if it is told nothing, chosen on validation; `MethodSpec` says why. Where
+every case has a mask it does what the control does, and is no rung of its own."""
 
 _BESIDE = {"draws": None, "learning_rate": 2e-3}
 """Where a few cases have masks, and all the others that a team has are fitted on beside them."""
@@ -61,6 +65,7 @@ RUNGS: Mapping[str, Rung] = {
     "random": Rung(method=MethodSpec(name="random")),
     "leace": Rung(method=MethodSpec(name="leace")),
     "leace-statistics": Rung(method=MethodSpec(name="leace-statistics")),
+    "standardise": Rung(method=MethodSpec(name="standardise")),
     "apple": Rung(method=MethodSpec(name="apple")),
     "segmentation-only-decoder": Rung(method=MethodSpec(name="segmentation-only", sites="all")),
     "segmentation-only": Rung(method=MethodSpec(name="segmentation-only")),
@@ -88,6 +93,11 @@ RUNGS: Mapping[str, Rung] = {
         trains="host from scratch",
     ),
 }
+
+
+def default_among(names: Collection[str]) -> str:
+    """Return which of the rungs of a cell does what the default does there."""
+    return DEFAULT if DEFAULT in names else CONTROL
 
 
 def settings_of(rung: Rung, cases: int, seed: int) -> FitSettings:

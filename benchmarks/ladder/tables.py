@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
+from benchmarks.ladder.rungs import CONTROL, RUNGS, default_among
 from benchmarks.speed import tables
 
 Result = Mapping[str, Any]
@@ -49,12 +49,13 @@ def worst(result: Result) -> str:
 def _cell(results: Sequence[Result]) -> list[str]:
     host = results[0]["audit"]["against_host"]["host"]
     labels = list(host["by_group"])
+    found = {one["rung"]: one for one in results}
+    default = default_among(found)
     header = ["rung", "trained", "epochs kept", "overall", *labels, "difference"]
-    header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{DEFAULT} above it"]
+    header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{default} above it"]
     lines = tables.heading([*header, "fit, s"])
     lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
-    found = {one["rung"]: one for one in results}
-    return [*lines, *(tables.line(_rung(one, found.get(DEFAULT))) for one in results)]
+    return [*lines, *(tables.line(_rung(one, found.get(default))) for one in results)]
 
 
 def _rung(result: Result, default: Result | None) -> list[str]:
@@ -64,7 +65,7 @@ def _rung(result: Result, default: Result | None) -> list[str]:
     seconds = sum(fit["seconds"] for fit in result["fits"]) / len(result["fits"])
     others = default["audit"]["against"] if default else {}
     return [
-        f"**{name}**" if name == DEFAULT else name,
+        f"**{name}**" if default is result else name,
         f"{share:.1%}",
         kept,
         *_means(audit["against_host"]["perturbed"]),

@@ -64,6 +64,33 @@ def test_fresh_probe_on_other_cases_is_at_chance_where_it_read_the_group(name, b
         assert after == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("by", ["means", "deviations"])
+def test_standardised_cases_have_the_same_statistics_and_keep_their_patterns(by):
+    latents, groups = told(2000, seed=0, by=by)
+    perturber = build_perturber({"name": "standardise", "channels": 6, "cells": (4, 4)})
+    torch.testing.assert_close(perturber(latents), latents, rtol=0, atol=0)
+    # It looks at no group: with the groups of other cases it is the same.
+    perturber.solve(lambda: Rows(pool([latents]).double(), concepts(groups.flip(0))))
+    others, groups = told(2000, seed=1, by=by)
+    assert auc(others, groups) > 0.85
+    moved = perturber(others)
+    assert auc(moved, groups) == pytest.approx(0.5, abs=0.05)
+    average = pool([latents]).mean(0).expand(2000, -1)
+    torch.testing.assert_close(pool([moved]), average, rtol=1e-4, atol=1e-4)
+    kept = torch.nn.functional.cosine_similarity(
+        *(one.flatten(2) - one.flatten(2).mean(2, keepdim=True) for one in (others, moved)), dim=2
+    )
+    torch.testing.assert_close(kept, torch.ones_like(kept), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (4, 4)])
+def test_of_a_latent_without_a_pattern_the_mean_alone_is_set(cells):
+    flat = torch.tensor([3.0, 5.0]).view(2, 1, 1, 1).expand(2, 6, *cells)
+    perturber = build_perturber({"name": "standardise", "channels": 6, "cells": cells})
+    perturber.solve(lambda: Rows(pool([flat]).double(), torch.zeros(2, 1).double()))
+    torch.testing.assert_close(perturber(flat), torch.full_like(flat, 4.0))
+
+
 def test_control_that_knows_nothing_erases_nothing():
     latents, groups = told(2000, seed=0, by="means")
     shuffled = groups[torch.randperm(len(groups))]

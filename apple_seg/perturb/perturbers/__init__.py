@@ -12,6 +12,7 @@ from apple_seg.perturb.perturbers.lean import LeanPerturber
 from apple_seg.perturb.perturbers.moments import StatisticsPerturber
 from apple_seg.perturb.perturbers.noise import RandomPerturber
 from apple_seg.perturb.perturbers.residual import ResidualPerturber
+from apple_seg.perturb.perturbers.standardise import StandardisePerturber
 from apple_seg.perturb.perturbers.tokens import TokenPerturber
 
 PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {
@@ -21,6 +22,7 @@ PERTURBERS: Mapping[str, Callable[..., nn.Module]] = {
     "tokens": TokenPerturber,
     "leace": LeacePerturber,
     "statistics": StatisticsPerturber,
+    "standardise": StandardisePerturber,
     "random": RandomPerturber,
 }
 """The perturbers that a file may name; each takes what its `config` holds: the
@@ -67,6 +69,7 @@ __all__ = [
     "ResidualPerturber",
     "Rows",
     "Solvable",
+    "StandardisePerturber",
     "StatisticsPerturber",
     "TokenPerturber",
     "build_perturber",
