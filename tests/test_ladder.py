@@ -12,7 +12,7 @@ from apple_seg.errors import AppleSegError
 from apple_seg.host import Pipeline, wrap
 from apple_seg.perturb.targets import consensus
 from benchmarks.ladder import __main__ as ladder
-from benchmarks.ladder import auditing, picture, rungs, tables
+from benchmarks.ladder import auditing, picture, probing, rungs, tables
 from benchmarks.ladder.__main__ import HOSTS
 from benchmarks.ladder.auditing import audit_rung, beside, scores_file
 from benchmarks.ladder.fitting import Climb, agreed, train_cases
@@ -192,6 +192,31 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     moved = {**results[0], "audit": audit_rung(climbs["control"], {}, cases)}
     assert picture.digest([results]) == picture.digest([list(results)])
     assert picture.digest([results]) != picture.digest([[moved, results[1]]])
+
+
+def test_a_site_that_is_not_erased_stands_out():
+    def read(host, perturbed):
+        kinds = ("linear", "mlp", "cells")
+        return {
+            "host": {kind: {"auc": host} for kind in kinds},
+            "perturbed": {kind: {"auc": perturbed} for kind in kinds},
+        }
+
+    result = {
+        "host": "unet",
+        "scenario": AS_DEPLOYED,
+        "rung": "leace",
+        "sites": [{"site": "deep", **read(0.7, 0.5)}, {"site": "skip", **read(0.7, 0.56)}],
+        "masks": read(0.6, 0.61),
+        "validation": [
+            {"overall": 0.9, "by_group": {"young": 0.95, "old": 0.85}},
+            {"overall": 0.89, "by_group": {"young": 0.94, "old": 0.846}},
+        ],
+    }
+    deep, skip = probing.table([result]).splitlines()[-2:]
+    assert "| deep | 0.70 to 0.50 |" in deep
+    assert "| 0.60 to **0.61** | -0.0100 | -0.0040 |" in deep
+    assert "| skip | 0.70 to **0.56** |" in skip
 
 
 def test_the_vote_of_all_views_is_the_hosts_own_without_perturbers():
