@@ -69,7 +69,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         cost = [after["overall"] - before["overall"]]
         worst = min(before["by_group"], key=before["by_group"].get)
         cost += [after["by_group"][worst] - before["by_group"][worst]]
-        kept = " (identity kept: below the margin)" if before == after else ""
+        kept = " (identity kept: the cost is above the margin)" if before == after else ""
         name = [f"{result['host']}, {result['scenario']}", result["rung"] + kept]
         for number, site in enumerate(result["sites"]):
             row = [*(["", ""] if number else name), site["site"]]
