@@ -16,7 +16,7 @@ class LeanPerturber(nn.Module):
     take one to four times as long as through the whole U-Net; these take 4 to 15 %. G goes down to
     fewer channels, mixes neighbours there, and comes up again:
 
-    - A kernel of 1 to half of the latent's channels, 8 at least and 64 at most; a kernel of 3
+    - A kernel of 1 to half of the latent's channels, 8 at least and `rank` at most; a kernel of 3
       there; ReLU; a kernel of 1 up to the latent's channels. A quarter of the channels,
       dense or depthwise, saved 1 to 8 % of the U-Net's time and learned less.
     - Group norm with one group before the ReLU, so that what comes up is as large whatever the
