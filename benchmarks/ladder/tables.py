@@ -1,6 +1,7 @@
 """The ladder's results as tables, for benchmarks/README.md and the project's."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from benchmarks.ladder.rungs import CONTROL, RUNGS, default_among
@@ -53,7 +54,7 @@ def _cell(results: Sequence[Result]) -> list[str]:
     default = default_among(found)
     header = ["rung", "trained", "epochs kept", "overall", *labels, "difference"]
     header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{default} above it"]
-    lines = tables.heading([*header, "fit, s"])
+    lines = tables.heading([*header, "fit, s (median)"])
     lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
     return [*lines, *(tables.line(_rung(one, found.get(default))) for one in results)]
 
@@ -62,7 +63,7 @@ def _rung(result: Result, default: Result | None) -> list[str]:
     group, audit, name = worst(result), result["audit"], result["rung"]
     share = result["trained_parameters"] / result["host_parameters"]
     kept = ", ".join(str(fit["kept"]) for fit in result["fits"])
-    seconds = sum(fit["seconds"] for fit in result["fits"]) / len(result["fits"])
+    seconds = median(fit["seconds"] for fit in result["fits"])
     others = default["audit"]["against"] if default else {}
     return [
         f"**{name}**" if default is result else name,
