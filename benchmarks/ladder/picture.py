@@ -26,8 +26,10 @@ def pareto(cells: Sequence[Sequence[Result]]) -> str:
         axes.set_visible(False)
     for axes, results in zip(grid.flat, cells, strict=False):
         _panel(axes, results)
-    drawn.supxlabel("difference between the groups' mean Dice (further left is better)", size=9)
-    drawn.supylabel("worst-group Dice (higher is better)", size=9)
+    drawn.supxlabel(
+        "difference between the groups' mean Dice (up and to the left is better)", size=9
+    )
+    drawn.supylabel("worst-group Dice", size=9)
     numbers = [f"{place} {name}" for name, place in _places().items()]
     drawn.legend(
         handles=[_handle(text) for text in ["◆ identity: the host as deployed", *numbers]],
@@ -61,7 +63,7 @@ def _panel(axes: Any, results: Sequence[Result]) -> None:
     axes.axhline(host[1], color=DIM, linewidth=0.6, linestyle=":")
     axes.plot(*host, marker="D", color=LOOKS["host"].colour, markeredgecolor=INK, zorder=2)
     default = default_among([one["rung"] for one in results])
-    for one in results:
+    for one in sorted(results, key=lambda one: one["rung"] == default):  # the default on top
         _number(axes, one["rung"], _point(one, "perturbed"), default=default)
     axes.set_title(title(results[0]).partition(", ")[2], size=9, color=INK)
     axes.margins(0.12)

@@ -20,9 +20,10 @@ def whole(cells: Mapping[str, Sequence[Result]]) -> str:
 
 def title(result: Result) -> str:
     """Say what a cell's results have in common."""
+    seeds = len(result["seeds"])
     return (
         f"{result['host']}, {result['scenario']}, fitted on {result['cases']} cases, by "
-        f"{result['attribute']}, {len(result['seeds'])} seeds"
+        f"{result['attribute']}, {seeds} seed{'s' if seeds > 1 else ''}"
     )
 
 
