@@ -93,13 +93,13 @@ class MethodSpec:
 
     - *Sites*: perturbing what each stage hands on, to the deeper encoder as well as to the decoder,
       lifts the group served worst 1.5 to 2 times as much as such perturbers where the decoder
-      reads, and 2 to 6 times as much as APPLE at the bottleneck, with a sixteenth of its weights.
+      reads, and three times as much as APPLE at the bottleneck, with a sixteenth of its weights.
     - *Perturber*: more of them (rank 40, context), other shapes of the same size and further sites
       inside the stages brought nothing that one could tell from another seed; a gain and a shift a
       channel (`affine`) brings a third.
     - *Objective*: segmentation loss alone. Worst-group weighting, FEBS, HSIC, weights by group or
-      by how hard a case is were within what seeds differ by, or below; APPLE as published is below
-      its control. A method that does no more than its control should not be the default.
+      by how hard a case is brought a thousandth more in one place and less in others. A method that
+      does no more than its control should not be the default.
     - *Cases without a mask*: what most of the host's own masks of a case's views agree on is nearer
       to the truth than each of them. A hundred masks alone overfit, whoever is trained, perturbers
       or the whole host; with two thousand images beside them the worst group gains clearly more,
