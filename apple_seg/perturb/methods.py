@@ -88,11 +88,12 @@ class MethodSpec:
     A part is a name, or a table with a name and its options: `perturber = "lean"`, or
     `perturber = { name = "lean", rank = 16 }`.
 
-    The default, "consensus", is what the validation cases of the ladder's hosts chose before any
-    test case was looked at (`benchmarks/README.md`, Ladder, where the figures are):
+    The default, "consensus", is what validation cases chose before any test case was looked at:
+    those of the ladder's UNet (`benchmarks/ladder`), by two or three seeds of sites and objectives,
+    by one of the rest; its SAM-like host was asked about sites alone, by one seed.
 
     - *Sites*: perturbing what each stage hands on, to the deeper encoder as well as to the decoder,
-      lifts the group served worst 1.5 to 2 times as much as such perturbers where the decoder
+      lifted the group served worst 1.5 to 2 times as much as such perturbers where the decoder
       reads, and three times as much as APPLE at the bottleneck, with a sixteenth of its weights.
     - *Perturber*: more of them (rank 40, context), other shapes of the same size and further sites
       inside the stages brought nothing that one could tell from another seed; a gain and a shift a
@@ -101,14 +102,16 @@ class MethodSpec:
       by how hard a case is brought a thousandth more in one place and less in others. A method that
       does no more than its control should not be the default.
     - *Cases without a mask*: what most of the host's own masks of a case's views agree on is nearer
-      to the truth than each of them. A hundred masks alone overfit, whoever is trained, perturbers
-      or the whole host; with two thousand images beside them the worst group gains clearly more,
-      and no other loses. A second round, voted by the perturbed host, was no better.
+      to the truth than each of them. A hundred masks alone brought little or did harm, whether
+      perturbers or the whole host were trained; with two thousand images beside them the worst
+      group gained clearly more. Then a second round, voted by the perturbed host, was no better;
+      where every case has a mask, it was no better than to train as much longer.
     - *Views, running mean*: `[fit] views` that a patient could be seen in, and `average = 0.99`,
       are not of the method and bring as much as anything in it.
 
     Where every case has a mask this is `segmentation-only`, its control, and training the whole
-    host still brings more: with its batch norms held still it was hardly ahead.
+    host still brings more. Where the host's batch norms were held still, it was hardly ahead (one
+    seed, 200 steps).
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # where the experiment file is read

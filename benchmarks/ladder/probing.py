@@ -14,7 +14,7 @@ from benchmarks.speed import tables
 
 RESULTS = Path(__file__).parent.parent / "results" / "erasure"
 CHANCE = 0.55
-"""What counts as erased, or what the host's own masks give away and 0.02, where that is more."""
+"""An AUC above this stands out in the table, though masks alone may give away more."""
 
 
 def probe(host: str, climb: Climb, folder: Path = RESULTS) -> Path | None:
@@ -93,5 +93,5 @@ def _read(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _moved(found: Mapping[str, Any], kind: str) -> str:
     before, after = found["host"][kind]["auc"], found["perturbed"][kind]["auc"]
-    bound = "**" if after > CHANCE else ""
-    return f"{before:.2f} to {bound}{after:.2f}{bound}"
+    mark = "**" if after > CHANCE else ""
+    return f"{before:.2f} to {mark}{after:.2f}{mark}"

@@ -170,6 +170,8 @@ def test_everything_is_resumed_bit_for_bit():
 def test_methods_with_an_adversary_are_as_published_and_steady():
     assert METHODS["apple"].terms == {"adversary": 0.1}
     steady = METHODS["apple-steady"]
+    assert steady.sites == "stages"
+    assert steady.perturber == "lean"
     assert {*STEADY} <= {*steady.terms["adversary"]}
 
 
