@@ -1,8 +1,12 @@
 """What validation says of the perturbers as they are."""
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from apple_seg.data import Cohort, Groups
 from apple_seg.errors import FitError, HostError
 from apple_seg.measure import score
 from apple_seg.perturb.feeds import Feed
@@ -42,10 +46,21 @@ def validate(
             f"after epoch {epoch} what the perturbed host returns is not finite any more; lower "
             "[fit] learning_rate"
         ) from None
-    per_case = table.groupby("case")["dice"].mean().reindex(cohort.table["case"])
+    return candidate_of(table, cohort, task.attributes.groups[:1], epoch)
+
+
+def candidate_of(
+    scores: pd.DataFrame, cohort: Cohort, attributes: Sequence[Groups], epoch: int
+) -> Candidate:
+    """Return what scores say: overall, by the groups of one attribute if any, and of the tail.
+
+    Raises:
+        FitError: A group has no Dice at all.
+    """
+    per_case = scores.groupby("case")["dice"].mean().reindex(cohort.table["case"])
     dice = per_case.to_numpy()
     by_group = {}
-    for groups in task.attributes.groups[:1]:
+    for groups in attributes:
         codes = groups.codes(cohort.table)
         by_group = {label: _mean(dice[codes == code]) for code, label in enumerate(groups.labels)}
     if lost := [label for label, mean in by_group.items() if not np.isfinite(mean)]:

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from apple_seg.config import Experiment
@@ -19,8 +18,8 @@ from apple_seg.measure import Predict, score
 from apple_seg.perturb import FitResult, FitSettings, fit
 from apple_seg.perturb.limit import fine_tune
 from apple_seg.perturb.progress import discard_checkpoint
-from apple_seg.perturb.selection import Candidate
 from apple_seg.perturb.targets import Masks, consensus
+from apple_seg.perturb.validation import candidate_of
 from apple_seg.replay import ReplaySettings
 from apple_seg.ship import save
 from apple_seg.workflow import pipeline_of, wrapped
@@ -160,16 +159,10 @@ def agreed(pipeline: Pipeline) -> Predict:
 def _untrained(task: Climb, pipeline: Pipeline, validation: Cohort, *, progress: bool) -> FitResult:
     """Return what a fit says, of a host whose masks in all views are put to the vote."""
     start = time.perf_counter()
-    codes = task.experiment.groups.codes(validation.table)
     candidates = []
     for epoch, predict in enumerate((pipeline.deployed, agreed(pipeline))):
         scores = score(predict, validation, metrics=("dice",), progress=progress)
-        dice = scores.set_index("case")["dice"].reindex(validation.table["case"]).to_numpy()
-        by_group = {
-            label: float(np.nanmean(dice[codes == code]))
-            for code, label in enumerate(task.experiment.groups.labels)
-        }
-        candidates.append(Candidate(epoch, float(np.nanmean(dice)), by_group))
+        candidates.append(candidate_of(scores, validation, [task.experiment.groups], epoch))
     return FitResult(
         method=task.rung.method,
         settings=task.settings,

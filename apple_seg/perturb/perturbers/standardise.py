@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from apple_seg.perturb.perturbers.erasure import Rows
 from apple_seg.perturb.perturbers.layers import by_channel
@@ -41,8 +42,8 @@ class StandardisePerturber(nn.Module):
         """Perturb the latent (N, C, *cells), keeping its shape."""
         flat = latent.flatten(2)
         centred = flat - flat.mean(2, keepdim=True)
-        deviation = centred.square().mean(2, keepdim=True).sqrt().clamp_min(1e-12)
-        standard = (centred / deviation).view_as(latent)
+        # Nothing is added to the variance, as norm layers do: what that adds would tell it.
+        standard = functional.normalize(centred, dim=2).view_as(latent) * flat.shape[2] ** 0.5
         moved = standard * by_channel(self.deviation, latent) + by_channel(self.mean, latent)
         return torch.lerp(latent, moved, self.share)
 
