@@ -1,6 +1,7 @@
 """The commands around a fit: demo, sites, fit, sweep, attach."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,10 +95,18 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
     loaded = read(experiment, set_)
     written = fit_experiment(loaded, progress=not quiet)
     console.print(_fit_table(written.result))
+    vote = written.result.vote
     if written.result.selected.epoch == 0:
+        changes = "has the vote alone" if vote and vote.kept else "changes nothing"
         console.print(
             "[bold]The identity was chosen[/]: no epoch was better for the worst group "
-            "without costing another more than the margin. The file changes nothing."
+            f"without costing another more than the margin. The file {changes}."
+        )
+    if vote and vote.kept:
+        console.print(
+            f"Answers are the vote of {len(vote.views)} views: as many passes a case, in audits "
+            "and in production. [bold]--set method.vote=false[/] leaves it.",
+            soft_wrap=True,
         )
     note = written.result.replay
     where = loaded.replay.folder or loaded.output / "replay"
@@ -181,6 +190,7 @@ def attach(
     The check builds the host from its own checkpoint and compares fingerprint, use and outputs.
     """
     refuse_several("attach")
+    from apple_seg.ship import read_artifact
     from apple_seg.workflow import attach_experiment, perturber_of
 
     console.quiet = quiet and check
@@ -191,7 +201,7 @@ def attach(
             "import apple_seg\n\n"
             f"host = ...  # your {loaded.host.factory}, with its own weights\n"
             f'segmentor = apple_seg.attach(host, "{path}")\n'
-            "logits = host(images)  # perturbed, until segmentor.detach()",
+            f"{_in_use(read_artifact(path)[0].views)}",
             markup=False,
             soft_wrap=True,
         )
@@ -206,6 +216,17 @@ def attach(
     )
 
 
+def _in_use(views: Sequence[str]) -> str:
+    """Return the line of Python that segments, and what it is."""
+    if len(views) == 1:
+        return "logits = host(images)  # perturbed, until segmentor.detach()"
+    return (
+        "pipeline = apple_seg.Pipeline(segmentor, spec, classes)\n"
+        f"masks = pipeline(cases)  # by the vote of {len(views)} views, which was audited\n"
+        "logits = host(images)  # perturbed, in one view"
+    )
+
+
 def _fit_table(result: Any) -> Table:
     labels = list(result.selected.by_group)
     table = Table("epoch", "overall", *labels, title="Dice on validation", title_justify="left")
@@ -214,5 +235,10 @@ def _fit_table(result: Any) -> Table:
         name = "host" if one.epoch == 0 else str(one.epoch)
         values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
         table.add_row(name + (" *" if chosen else ""), *values, style="bold" if chosen else None)
+    if result.vote:
+        name = f"vote of {len(result.vote.views)} views"
+        one, kept = result.vote.candidate, result.vote.kept
+        values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
+        table.add_row(name + (" *" if kept else ""), *values, style="bold" if kept else None)
     table.caption = f"* kept, by the rule '{result.settings.selection}'"
     return table

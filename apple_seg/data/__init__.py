@@ -4,7 +4,8 @@ from apple_seg.data.cohort import Case, Cohort
 from apple_seg.data.groups import UNKNOWN, Groups
 from apple_seg.data.importers import fairmedfm_manifest
 from apple_seg.data.manifest import Manifest, check
-from apple_seg.data.views import VIEWS, viewed
+from apple_seg.data.views import viewed
+from apple_seg.views import VIEWS
 
 __all__ = [
     "UNKNOWN",

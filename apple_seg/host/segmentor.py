@@ -13,6 +13,7 @@ from apple_seg.host.frozen import HostState, find_tap, forget_compiled, refuse_s
 from apple_seg.host.proof import LatentShape, prove
 from apple_seg.host.site import Site
 from apple_seg.host.taps import Dial, Tap
+from apple_seg.views import AS_IS
 
 
 class Segmentation(NamedTuple):
@@ -32,6 +33,10 @@ class PerturbedSegmentor(nn.Module):
     window) get the perturbed latents too, until `detach()`. The perturbers are no part of the
     host: `host.state_dict()` stays as it was. A deep copy of a hooked host carries a copy of its
     perturbers; take copies before `wrap` or after `detach` if that is not what you want.
+
+    Attributes:
+        views: Of `VIEWS`: a `Pipeline` answers with what most of the masks in these agree on. Where
+            it is one view, as it is unless a fit chose otherwise, a case is segmented once.
     """
 
     def __init__(self, host: nn.Module, sites: Sequence[Site], segment: Segment) -> None:
@@ -41,6 +46,7 @@ class PerturbedSegmentor(nn.Module):
         self.segment = segment
         self.shapes: tuple[LatentShape, ...] = ()
         self.example: Example | None = None
+        self.views: tuple[str, ...] = AS_IS
         self._detached = False
         self._found = HostState.of(host)
         self._dial = Dial()
@@ -101,7 +107,7 @@ class PerturbedSegmentor(nn.Module):
         return self._dial.enabled
 
     def install(self, perturbers: Sequence[nn.Module]) -> None:
-        """Put one perturber at each site, in the order of `sites`.
+        """Put one perturber at each site, in the order of `sites`, and take a vote of views back.
 
         Raises:
             ValueError: There are more or fewer perturbers than sites.
@@ -110,7 +116,7 @@ class PerturbedSegmentor(nn.Module):
             raise ValueError(
                 f"{len(self._taps)} sites need as many perturbers, got {len(perturbers)}"
             )
-        self.perturbers = nn.ModuleList(perturbers)
+        self.perturbers, self.views = nn.ModuleList(perturbers), AS_IS
         for tap, perturber in zip(self._taps, perturbers, strict=True):
             tap.perturber = perturber
 

@@ -25,6 +25,7 @@ from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import validate
+from apple_seg.perturb.voting import voted
 from apple_seg.processes import ONE
 from apple_seg.replay import ReplayNote, ReplaySettings
 
@@ -130,7 +131,8 @@ class _Tuning:
                 break
         self.host.load_state_dict(progress.best[0])
         why = "the whole host is trained, its encoder too"
-        return result_of(self.task, self.recipe, progress, ReplayNote(used=False, why=why))
+        note = ReplayNote(used=False, why=why)
+        return voted(self.task, result_of(self.task, self.recipe, progress, note))
 
     def _train(self, epoch: int) -> dict[str, float]:
         self.task.pipeline.segmentor.train()

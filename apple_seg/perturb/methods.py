@@ -27,11 +27,12 @@ class Parts:
     weighting: Part = "equal"
     terms: Mapping[str, float | Mapping[str, Any]] = field(default_factory=dict)
     target: Target = "masks"
+    vote: bool = False
 
 
 METHODS: Mapping[str, Parts] = {
     # Ours, and the default; `MethodSpec` says why.
-    "consensus": Parts(target="consensus"),
+    "consensus": Parts(target="consensus", vote=True),
     # Xu et al., arXiv 2403.05114: segmentation loss + weight * fairness loss; no weight published.
     "apple": Parts(sites="bottleneck", perturber="residual", terms={"adversary": 0.1}),
     # Its control, and everybody's: mere fine-tuning of perturbers. What does the rest add to it?
@@ -141,6 +142,11 @@ class MethodSpec:
     of them; or "host": perturbed masks are to be as the host's own, whatever the true ones are, and
     only further terms change anything."""
 
+    vote: bool | None = None
+    """Whether a case is answered by what most of its masks in all of [fit] views agree on. That
+    takes as many passes as there are views, here, in audits and in production; it is left if the
+    rule of `[fit] selection` does not prefer it on validation, and with one view there is none."""
+
     numbers: tuple[str, ...] = ()
     """Columns that terms take as numbers (age in years), where they know how."""
 
@@ -199,7 +205,7 @@ class MethodSpec:
         recipe = METHODS[self.name]
         said = {
             name: value
-            for name in ("sites", "perturber", "loss", "weighting", "target")
+            for name in ("sites", "perturber", "loss", "weighting", "target", "vote")
             if (value := getattr(self, name)) is not None
         }
         terms = {**recipe.terms, **self.terms}

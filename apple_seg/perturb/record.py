@@ -8,7 +8,7 @@ from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError
 from apple_seg.names import meant
 from apple_seg.perturb.methods import MethodSpec
-from apple_seg.perturb.selection import RULES, Candidate
+from apple_seg.perturb.selection import RULES, Candidate, Vote
 from apple_seg.replay import ReplayNote
 
 
@@ -130,6 +130,8 @@ class FitResult:
     trained_parameters: int
     host_parameters: int
     selected: Candidate
+    """The one that is kept, answering in one view."""
+
     candidates: tuple[Candidate, ...]
     """The identity, then a candidate an epoch, as validation saw them."""
 
@@ -147,6 +149,14 @@ class FitResult:
 
     replay: ReplayNote | None = None
     """Whether the encoder was replayed, and why not."""
+
+    vote: Vote | None = None
+    """Answers by the vote of all views, where the method asks for them."""
+
+    @property
+    def answer(self) -> Candidate:
+        """What validation says of the segmentor as it answers now: at once, or by vote."""
+        return self.vote.candidate if self.vote and self.vote.kept else self.selected
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""

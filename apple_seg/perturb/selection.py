@@ -28,6 +28,18 @@ class Candidate:
         return max(values) - min(values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Vote:
+    """What validation says of answers by the vote of several views."""
+
+    views: tuple[str, ...]
+    candidate: Candidate
+    """With the epoch of the perturbers that were asked."""
+
+    kept: bool
+    """Whether the rule has them rather than answers of one view."""
+
+
 def worst_group(candidates: Sequence[Candidate], margin: float) -> Candidate:
     """Return the highest worst-group Dice such that no group loses more than `margin`.
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from apple_seg.data import VIEWS, Case, Cohort, viewed
+from apple_seg.data import VIEWS, Case, Cohort
 from apple_seg.errors import ConfigError
 from apple_seg.host import Pipeline
 from apple_seg.perturb.objectives import Target
@@ -60,20 +60,4 @@ def _own(pipeline: Pipeline, case: Case) -> Masks:
 
 
 def _agreed(pipeline: Pipeline, views: tuple[str, ...], case: Case) -> Masks:
-    return consensus(pipeline, case, views) if case.mask is None else case.mask
-
-
-def consensus(pipeline: Pipeline, case: Case, views: tuple[str, ...]) -> Masks:
-    """Return what most views of a case agree on, (K, *spatial).
-
-    A mask is drawn in each view and brought back; a pixel is inside where more than half of them
-    say so, and where they are even, if the mask of the case as it is says so. A segmentor is seldom
-    the same in mirrors; where its views part, the majority is mostly nearer to the truth than any
-    one of them, as averaging at test time has long shown.
-    """
-    drawn = pipeline([viewed(case, view) for view in views])
-    back = {view: VIEWS[view].undo(mask) for view, mask in zip(views, drawn, strict=True)}
-    own = back["as-is"] if "as-is" in back else pipeline([case])[0]
-    votes = 2 * np.sum([*back.values()], axis=0, dtype=np.int16)
-    found: Masks = (votes > len(views)) | ((votes == len(views)) & own)
-    return found
+    return pipeline.vote([case], views)[0] if case.mask is None else case.mask

@@ -30,6 +30,7 @@ from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import validate
+from apple_seg.perturb.voting import voted
 from apple_seg.processes import Processes
 from apple_seg.replay import ReplayNote, ReplaySettings
 
@@ -136,7 +137,8 @@ class _Fit:
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
             perturber.load_state_dict(state)
             perturber.requires_grad_(False).eval()
-        return result_of(self.task, recipe, self.progress, note)
+        result = result_of(self.task, recipe, self.progress, note)
+        return voted(self.task, result, self.processes)
 
     def _new_recipe(self) -> Recipe:
         """Build and install new perturbers."""

@@ -26,6 +26,7 @@ from apple_seg.host import (
 )
 from apple_seg.perturb.perturbers import build_perturber, describe_perturber
 from apple_seg.ship.probe import Probe, compare_probes, enlarge, run_probe, take_probe
+from apple_seg.views import AS_IS
 
 FORMAT = 1
 _HEADER = "apple_seg"
@@ -54,6 +55,10 @@ class Artifact:
     """The fit, and the numbers of the audit where there was one."""
 
     example_shape: tuple[int, ...]
+
+    views: tuple[str, ...]
+    """Whose masks are put to the vote for an answer; one view for none."""
+
     digest: str
     """SHA-256 of the tensors and of all the above."""
 
@@ -101,6 +106,7 @@ def save(
         "cohort": cohort,
         "record": dict(record or {}),
         "example_shape": list(example.shape) if example else [],
+        "views": list(segmentor.views),
     }
     header = json.loads(json.dumps(header))  # as it will be read
     header["digest"] = _digest(tensors, header)
@@ -140,7 +146,8 @@ def _parse(said: dict[str, Any], tensors: Mapping[str, Tensor], name: str) -> Ar
     if said.pop("digest", None) != (digest := _digest(tensors, said)):
         raise ArtifactError(f"{name} is damaged: it is not what was saved")
     said["sites"] = tuple(Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"])
-    for part in ("perturbers", "example_shape"):
+    said.setdefault("views", AS_IS)  # files from before there were votes
+    for part in ("perturbers", "example_shape", "views"):
         said[part] = tuple(said[part])
     return Artifact(**said, digest=digest)
 
@@ -155,7 +162,9 @@ def attach(
 ) -> PerturbedSegmentor:
     """Hook the perturbers saved at `path` into the host they were fitted for.
 
-    Needs torch, numpy and safetensors only. No attribute of any patient is needed.
+    Needs torch, numpy and safetensors only. No attribute of any patient is needed. Where the fit
+    chose answers by the vote of several views (`views` of what comes back), a `Pipeline` gives
+    them; the host, called once, gives one of the views.
 
     Args:
         host: The host, with the weights it was deployed with.
@@ -190,7 +199,7 @@ def attach(
     try:
         _check_shapes(segmentor, artifact, path)
         segmentor.install([perturber.requires_grad_(False) for perturber in perturbers])
-        segmentor.strength = artifact.strength
+        segmentor.strength, segmentor.views = artifact.strength, artifact.views
         segmentor.eval()
         if strict:
             stored = Probe(*(tensors[f"probe.{name}"] for name in Probe._fields))

@@ -203,5 +203,7 @@ def card_of(experiment: Experiment, perturber: Path | None = None) -> ModelCard:
         if fitted:
             parts.append(f"{fitted['trained_parameters']:,} parameters")
             parts.append(f"fitted on {fitted['n_fit']:,} cases")
+        if len(artifact.views) > 1:
+            parts.append(f"answers by the vote of {len(artifact.views)} views")
         known["perturber"] = "; ".join(parts)
     return replace(experiment.card, details={**known, **experiment.card.details})

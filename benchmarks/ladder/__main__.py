@@ -23,7 +23,8 @@ from tqdm import tqdm
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Groups
 from apple_seg.errors import AppleSegError
-from benchmarks.ladder.fitting import Climb, climb, done
+from benchmarks.ladder.climbs import Climb, done
+from benchmarks.ladder.fitting import climb
 from benchmarks.ladder.probing import probe
 from benchmarks.ladder.results import audit_cell
 from benchmarks.ladder.rungs import RUNGS, settings_of
@@ -64,8 +65,6 @@ def _climbs(experiment: Experiment, options: Any) -> Iterator[Climb]:
             for seed in options.seeds:
                 for name in options.rungs:
                     rung = RUNGS[name]
-                    if rung.images == "both" and number is None:
-                        continue  # no case is left to stand beside
                     yield Climb(
                         experiment=experiment,
                         scenario=scenario,
@@ -114,20 +113,27 @@ def _show(experiment: Experiment, options: Any) -> None:
 
 
 def _said(fit: Any) -> str:
-    host, best = fit["candidates"][0], fit["selected"]
+    host, best = fit["candidates"][0], _answer(fit)
+    vote = f", by vote: {fit['vote']['kept']}" if fit["vote"] else ""
     return (
         f"{_worst(host):.4f} -> {_worst(best):.4f} in epoch {best['epoch']}, "
         f"{fit['trained_parameters'] / fit['host_parameters']:.1%} trained, {fit['seconds']:.0f} s"
+        f"{vote}"
     )
 
 
 def _table(fits: list[Any]) -> str:
-    gains = [_worst(fit["selected"]) - _worst(fit["candidates"][0]) for fit in fits]
-    overall = [fit["selected"]["overall"] - fit["candidates"][0]["overall"] for fit in fits]
+    gains = [_worst(_answer(fit)) - _worst(fit["candidates"][0]) for fit in fits]
+    overall = [_answer(fit)["overall"] - fit["candidates"][0]["overall"] for fit in fits]
     return (
         f"worst {np.mean(gains):+.4f} ({min(gains):+.4f} to {max(gains):+.4f}, {len(fits)} seeds) "
         f"overall {np.mean(overall):+.4f}, {np.mean([fit['seconds'] for fit in fits]):.0f} s"
     )
+
+
+def _answer(fit: Any) -> Any:
+    vote = fit["vote"]
+    return vote["candidate"] if vote and vote["kept"] else fit["selected"]
 
 
 def _worst(candidate: Any) -> float:

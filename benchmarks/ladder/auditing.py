@@ -1,24 +1,22 @@
 """One look at the test split: every rung that was fitted, beside its host and other rungs."""
 
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from apple_seg.audit import AuditSettings, compare_scores
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.files import write_text
-from apple_seg.host import Pipeline
 from apple_seg.measure import Predict, score
-from apple_seg.ship import attach
+from apple_seg.views import AS_IS
 from apple_seg.workflow import caveats, pipeline_of, wrapped
-from benchmarks.ladder.fitting import Climb, agreed, checkpoint_of
+from benchmarks.ladder.climbs import Climb, checkpoint_of, digest
 from benchmarks.ladder.scenarios import of_scenario
+from benchmarks.ladder.voting import answering, views_of
 from benchmarks.run import read_scores
 
 SETTINGS = AuditSettings(metrics=("dice",), gallery=0, resamples=0, permutations=0)
@@ -70,48 +68,30 @@ def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
     """Return the scores of the host as deployed, once for all rungs."""
     experiment = of_scenario(climb.experiment, climb.scenario)
     path = scores_file(experiment.output / climb.scenario, checkpoint_of(experiment))
-    return _scored(path, experiment, None, cases)
-
-
-def scores_file(stem: Path, weights: Path) -> Path:
-    """Name the scores of some weights by their content: others are never taken for them."""
-    digest = sha256(weights.read_bytes()).hexdigest()[:12]
-    return stem.with_name(f"{stem.name}-scores-{digest}.csv")
+    if not path.is_file():
+        with wrapped(experiment, cases) as segmentor:
+            _write(path, pipeline_of(experiment, segmentor, cases), cases)
+    return read_scores(path)
 
 
 def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
-    """Return one seed's scores: perturbers attached as production would, or the trained host.
+    """Return one seed's scores, answering as validation chose.
 
-    Of a host that nothing was added to, of its masks in all views; these have no seed.
+    A host to which nothing is done has no seed.
     """
-    experiment = of_scenario(climb.experiment, climb.scenario)
-    if climb.rung.trains == "nothing":
-        path = scores_file(experiment.output / f"{climb.scenario}-views", climb.weights)
-        return _scored(path, experiment, None, cases, agreed)
-    path = scores_file(climb.stem, climb.weights)
-    if climb.rung.whole_host:
-        return _scored(path, experiment, climb.weights, cases)
+    output, untrained = climb.experiment.output, climb.rung.trains == "nothing"
+    stem = output / f"{climb.scenario}-{climb.name}" if untrained else climb.stem
+    path = scores_file(stem, climb.weights, views_of(climb))
     if not path.is_file():
-        host = experiment.host.build(experiment.device)
-        segmentor = attach(host, climb.weights, spec=experiment.host)
-        _write(path, Pipeline(segmentor, experiment.host, list(cases.classes)), cases)
+        with answering(climb, cases) as pipeline:
+            _write(path, pipeline, cases)
     return read_scores(path)
 
 
-def _scored(
-    path: Path,
-    experiment: Experiment,
-    weights: Path | None,
-    cases: Cohort,
-    answer: Callable[[Pipeline], Predict] = lambda pipeline: pipeline.deployed,
-) -> pd.DataFrame:
-    """Return the scores of a host, with other weights than its checkpoint's where given."""
-    if not path.is_file():
-        with wrapped(experiment, cases) as segmentor:
-            if weights is not None:
-                segmentor.host.load_state_dict(torch.load(weights, weights_only=True))
-            _write(path, answer(pipeline_of(experiment, segmentor, cases)), cases)
-    return read_scores(path)
+def scores_file(stem: Path, weights: Path, views: Sequence[str] = AS_IS) -> Path:
+    """Name the scores of weights by their content and views: others are never taken for them."""
+    voted = f"-by-{len(views)}" if len(views) > 1 else ""
+    return stem.with_name(f"{stem.name}-scores-{digest(weights)}{voted}.csv")
 
 
 def _write(path: Path, predict: Predict, cases: Cohort) -> None:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, svg, tidy
-from benchmarks.ladder.rungs import CONTROL, RUNGS, default_among
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
 from benchmarks.ladder.tables import Result, title, worst
 
 _COLUMNS = 2
@@ -62,18 +62,17 @@ def _panel(axes: Any, results: Sequence[Result]) -> None:
     axes.axvline(host[0], color=DIM, linewidth=0.6, linestyle=":")
     axes.axhline(host[1], color=DIM, linewidth=0.6, linestyle=":")
     axes.plot(*host, marker="D", color=LOOKS["host"].colour, markeredgecolor=INK, zorder=2)
-    default = default_among([one["rung"] for one in results])
-    for one in sorted(results, key=lambda one: one["rung"] == default):  # the default on top
-        _number(axes, one["rung"], _point(one, "perturbed"), default=default)
+    for one in sorted(results, key=lambda one: one["rung"] == DEFAULT):  # the default on top
+        _number(axes, one["rung"], _point(one, "perturbed"))
     axes.set_title(title(results[0]).partition(", ")[2], size=9, color=INK)
     axes.margins(0.12)
     axes.locator_params(nbins=5)
     tidy(axes, grid="both")
 
 
-def _number(axes: Any, name: str, at: tuple[float, float], *, default: str) -> None:
+def _number(axes: Any, name: str, at: tuple[float, float]) -> None:
     """Draw a rung as its number in a disc: the default and the control filled."""
-    fill = {CONTROL: "#f0e442", default: LOOKS["perturbed"].colour}.get(name, "white")
+    fill = {CONTROL: "#f0e442", DEFAULT: LOOKS["perturbed"].colour}.get(name, "white")
     axes.plot(
         *at, marker="o", markersize=_MARKER, color=fill, markeredgecolor=INK, alpha=0.85, zorder=3
     )
@@ -83,7 +82,7 @@ def _number(axes: Any, name: str, at: tuple[float, float], *, default: str) -> N
         ha="center",
         va="center",
         size=_FONT,
-        color="white" if name == default else INK,
+        color="white" if name == DEFAULT else INK,
         zorder=4,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from apple_seg.files import to_json, write_text
 from apple_seg.workflow.surveying import survey_experiment
-from benchmarks.ladder.fitting import Climb, done
+from benchmarks.ladder.climbs import Climb, done
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import commit, describe_machine
 from benchmarks.speed import tables

@@ -9,8 +9,8 @@ from apple_seg.data import Cohort
 from apple_seg.files import to_json, write_text
 from apple_seg.host import fingerprint
 from benchmarks.ladder.auditing import audit_rung
-from benchmarks.ladder.fitting import Climb, done
-from benchmarks.ladder.rungs import CONTROL, default_among
+from benchmarks.ladder.climbs import Climb, done
+from benchmarks.ladder.rungs import CONTROL, DEFAULT
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import commit, describe_machine
 
@@ -37,7 +37,7 @@ def audit_cell(
     }
     written = []
     for name, climbs in ready.items():
-        wanted = ready if name == default_among(ready) else {CONTROL}
+        wanted = ready if name == DEFAULT else {CONTROL}
         others = {one: ready[one] for one in wanted if one in ready and one != name}
         audit = audit_rung(climbs, others, cases)
         path = path_of(host, climbs[0], folder)
@@ -91,13 +91,17 @@ def _result(host: str, climbs: Sequence[Climb], audit: Mapping[str, Any]) -> dic
 
 def _brief(fit: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what validation saw, and what it took."""
+    vote = fit["vote"]
     return {
         "kept": fit["selected"]["epoch"],
-        "validation": [
-            {"overall": one["overall"], "by_group": one["by_group"]} for one in fit["candidates"]
-        ],
+        "vote": None if vote is None else {"kept": vote["kept"], **_figures(vote["candidate"])},
+        "validation": [_figures(one) for one in fit["candidates"]],
         "groups": fit["groups"],
         "seconds": fit["seconds"],
         "training_seconds": fit["training_seconds"],
         "replay": bool((fit["replay"] or {}).get("used")),
     }
+
+
+def _figures(candidate: Mapping[str, Any]) -> dict[str, Any]:
+    return {"overall": candidate["overall"], "by_group": candidate["by_group"]}

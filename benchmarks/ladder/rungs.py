@@ -6,7 +6,7 @@ compared at the same sites and with the same perturber, so that they differ in t
 what sites and perturbers bring is told by `segmentation-only-decoder` and `affine`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -42,26 +42,33 @@ class Rung:
 
     trains: Literal["perturbers", "host", "host from scratch", "nothing"] = "perturbers"
     """What is trained: perturbers between the host's layers; the limit, which is the host itself,
-    with or without its checkpoint; or nothing: the host answers as it is, with what most of its
-    masks in all views agree on."""
+    with or without its checkpoint; or nothing."""
+
+    where_all: str | None = None
+    """Where every case has a mask: which rung was trained just so. Its weights are taken."""
 
     @property
     def whole_host(self) -> bool:
         """Whether the host's own weights are trained."""
         return self.trains.startswith("host")
 
+    @property
+    def votes(self) -> bool:
+        """Whether a case is answered by the vote of all views, if validation prefers that."""
+        return self.method.parts.vote
+
 
 CONTROL = "segmentation-only"
 
 DEFAULT = "consensus"
 """What the library does if it is told nothing, chosen on validation; `MethodSpec` says why. Where
-every case has a mask it does what the control does, and is no rung of its own."""
+every case has a mask it trains what the control does, and answers by vote."""
 
 _BESIDE = {"draws": None, "learning_rate": 2e-3}
 """Where a few cases have masks, and all the others that a team has are fitted on beside them."""
 
 RUNGS: Mapping[str, Rung] = {
-    "views": Rung(method=MethodSpec(name="segmentation-only"), trains="nothing"),
+    "views": Rung(method=MethodSpec(name="segmentation-only", vote=True), trains="nothing"),
     "random": Rung(method=MethodSpec(name="random")),
     "leace": Rung(method=MethodSpec(name="leace")),
     "leace-statistics": Rung(method=MethodSpec(name="leace-statistics")),
@@ -74,7 +81,9 @@ RUNGS: Mapping[str, Rung] = {
     "febs": Rung(method=MethodSpec(name="febs")),
     "hsic": Rung(method=MethodSpec(name="hsic")),
     "consensus-alone": Rung(method=MethodSpec(name="consensus"), images="unlabelled"),
-    "consensus": Rung(method=MethodSpec(name="consensus"), settings=_BESIDE, images="both"),
+    "consensus": Rung(
+        method=MethodSpec(name="consensus"), settings=_BESIDE, images="both", where_all=CONTROL
+    ),
     "fine-tuning": Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},
@@ -86,6 +95,7 @@ RUNGS: Mapping[str, Rung] = {
         settings={**_BESIDE, "learning_rate": 1e-3},
         images="both",
         trains="host",
+        where_all="fine-tuning",
     ),
     "from-scratch": Rung(
         method=MethodSpec(name="segmentation-only"),
@@ -93,11 +103,6 @@ RUNGS: Mapping[str, Rung] = {
         trains="host from scratch",
     ),
 }
-
-
-def default_among(names: Collection[str]) -> str:
-    """Return which of the rungs of a cell does what the default does there."""
-    return DEFAULT if DEFAULT in names else CONTROL
 
 
 def settings_of(rung: Rung, cases: int, seed: int) -> FitSettings:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.ladder.rungs import CONTROL, RUNGS, default_among
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
 from benchmarks.speed import tables
 
 Result = Mapping[str, Any]
@@ -52,12 +52,11 @@ def _cell(results: Sequence[Result]) -> list[str]:
     host = results[0]["audit"]["against_host"]["host"]
     labels = list(host["by_group"])
     found = {one["rung"]: one for one in results}
-    default = default_among(found)
     header = ["rung", "trained", "epochs kept", "overall", *labels, "difference"]
-    header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{default} above it"]
+    header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{DEFAULT} above it"]
     lines = tables.heading([*header, "fit, s (median)"])
     lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
-    return [*lines, *(tables.line(_rung(one, found.get(default))) for one in results)]
+    return [*lines, *(tables.line(_rung(one, found.get(DEFAULT))) for one in results)]
 
 
 def _rung(result: Result, default: Result | None) -> list[str]:

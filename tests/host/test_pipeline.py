@@ -10,7 +10,7 @@ from torch import nn
 
 from apple_seg.errors import CaseError, ConfigError, HostError
 from apple_seg.host import HostSpec, InputSpec, OutputSpec, Pipeline, PromptSpec, prepare, wrap
-from apple_seg.host.pipeline import to_grid
+from apple_seg.host.inputs import to_grid
 from hosts import ToyHost
 
 

@@ -1,24 +1,22 @@
 """Fits without masks, by the host's own or a consensus; without attributes, by the worst cases."""
 
-import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
-from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError, FitError
 from apple_seg.host import Pipeline, PromptSpec, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
 from apple_seg.perturb.attributes import Attributes
-from apple_seg.perturb.targets import aimed, consensus
+from apple_seg.perturb.targets import aimed
 from apple_seg.perturb.task import FitTask
 from apple_seg.replay import ReplaySettings
 from cohorts import GROUPS, SPEC, toy_cohort
 from hosts import ToyHost
+from views import VIEWS_OF_PLANE, blotched
 
-VIEWS_OF_PLANE = tuple(view for view in VIEWS if view != "flip-d")
 SETTINGS = FitSettings(epochs=3, batch_size=8, learning_rate=3e-3)
 
 
@@ -63,56 +61,13 @@ def test_without_masks_perturbed_masks_are_held_to_the_hosts_own(store):
     assert pipeline.segmentor.enabled
 
 
-class Blotched:
-    """Draws what is bright, but for two spots that stay where they are, however it is turned."""
-
-    classes = ("lesion",)
-    spec = SPEC
-
-    def __init__(self):
-        self.segmentor = Segmentor()
-
-    def __call__(self, cases):
-        masks = [case.image[:1] > 0.5 for case in cases]
-        for mask in masks:
-            mask[:, :3, :4] = True
-            mask[:, 5:7, 5:9] = False
-        return masks
-
-
-class Segmentor:
-    def disabled(self):
-        return contextlib.nullcontext()
-
-
-def dice(one, other):
-    return 2 * (one & other).sum() / (one.sum() + other.sum())
-
-
-def test_where_views_part_the_majority_is_nearer_to_the_truth_than_each():
-    case = toy_cohort(1)[0]
-    truth = np.zeros((1, 16, 16), bool)
-    truth[:, 4:12, 4:12] = True
-    case = dataclasses.replace(case, image=truth.astype(np.float32), mask=None)
-    host = Blotched()
-    assert dice(host([case])[0], truth) < 0.9
-    np.testing.assert_array_equal(consensus(host, case, VIEWS_OF_PLANE), truth)
-    # Two views that part have no majority: the host's own answer stands.
-    (own,) = host([case])
-    np.testing.assert_array_equal(consensus(host, case, ("flip-w", "as-is")), own)
-    one, other = (consensus(host, case, (view,)) for view in ("flip-w", "flip-h"))
-    assert not np.array_equal(one, other)
-    expected = (one & other) | ((one ^ other) & own)
-    np.testing.assert_array_equal(consensus(host, case, ("flip-w", "flip-h")), expected)
-
-
 def test_cases_that_have_a_mask_keep_it_beside_a_consensus():
     cohort = toy_cohort(4)
     table = cohort.table.assign(mask=["", *cohort.table["mask"][1:]])
     some = dataclasses.replace(cohort, table=table)
-    host = Blotched()
+    host = blotched()
     found = aimed(host, some, "consensus", VIEWS_OF_PLANE, progress=False)
-    expected = [consensus(host, cohort[0], VIEWS_OF_PLANE), *(cohort[i].mask for i in (1, 2, 3))]
+    expected = [*host.vote([cohort[0]], VIEWS_OF_PLANE), *(cohort[i].mask for i in (1, 2, 3))]
     assert found.annotated
     for case, mask in zip(found, expected, strict=True):
         np.testing.assert_array_equal(case.mask, mask)
@@ -122,9 +77,8 @@ def test_cases_that_have_a_mask_keep_it_beside_a_consensus():
 def test_a_consensus_needs_several_views_and_no_prompt_from_the_truth():
     bare = toy_cohort(4, masked=False)
     with pytest.raises(ConfigError, match=r"4 of 4 cases have no mask, and .* name more views"):
-        aimed(Blotched(), bare, "consensus", ("as-is",), progress=False)
-    prompted = Blotched()
-    prompted.spec = dataclasses.replace(SPEC, prompt=PromptSpec(kind="box"))
+        aimed(blotched(), bare, "consensus", ("as-is",), progress=False)
+    prompted = blotched(dataclasses.replace(SPEC, prompt=PromptSpec(kind="box")))
     with pytest.raises(
         ConfigError, match=r"4 of 4 cases have no mask, and this host's prompts are drawn"
     ):

@@ -20,7 +20,7 @@ class SeedFit:
     """The identity, as validation saw it in this fit."""
 
     selected: Candidate
-    """The epoch that the rule kept; 0 is the identity."""
+    """The epoch that the rule kept, as it answers: at once or by vote. 0 is the identity."""
 
     share: float
     """Trained parameters, as a share of the host's."""
@@ -39,7 +39,7 @@ class SeedFit:
         return cls(
             seed=seed,
             host=_candidate(said["candidates"][0]),
-            selected=_candidate(said["selected"]),
+            selected=_candidate(_answer(said)),
             share=said["trained_parameters"] / said["host_parameters"],
             seconds=said["seconds"],
             recording=(said["replay"] or {}).get("record_seconds", 0.0),
@@ -142,6 +142,13 @@ def figures(candidate: Candidate) -> dict[str, Any]:
 def _mean(values: Sequence[float]) -> float:
     """Return the exact mean, rounded once; NaN where a value is none."""
     return statistics.mean(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _answer(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what validation says of the kept perturbers, answering as they will."""
+    vote = said["vote"]
+    found: Mapping[str, Any] = vote["candidate"] if vote and vote["kept"] else said["selected"]
+    return found
 
 
 def _candidate(said: Mapping[str, Any]) -> Candidate:

@@ -1,0 +1,110 @@
+"""One rung, host, scenario, number of cases and seed: where it is kept, and whether it is."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from apple_seg.config import Experiment
+from apple_seg.files import to_json
+from apple_seg.perturb import FitSettings
+from benchmarks.ladder.rungs import RUNGS, Rung
+from benchmarks.ladder.scenarios import of_scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Climb:
+    """One step up the ladder."""
+
+    experiment: Experiment
+    """Of the host; its checkpoint's name lacks the scenario."""
+
+    scenario: str
+    cases: int | None
+    """None for all that there are."""
+
+    name: str
+    rung: Rung
+    settings: FitSettings
+
+    @property
+    def cell(self) -> str:
+        """Name what all rungs share that can be compared with each other."""
+        return f"{self.scenario}-{self.cases or 'all'}-{self.experiment.groups.attribute}"
+
+    @property
+    def stem(self) -> Path:
+        """Where what comes of it is kept, without the suffix; not committed."""
+        return self.experiment.output / self.cell / self.name / f"seed-{self.settings.seed}"
+
+    @property
+    def weights(self) -> Path:
+        """The perturbers, or the weights of a host: trained ones, or those that it came with."""
+        if self.rung.trains == "nothing":
+            return checkpoint_of(of_scenario(self.experiment, self.scenario))
+        return self.stem.with_suffix(".pt" if self.rung.whole_host else ".safetensors")
+
+    @property
+    def record(self) -> Path:
+        """What the fit said."""
+        return self.stem.with_suffix(".json")
+
+    @property
+    def vote_record(self) -> Path:
+        """What validation said of a vote of all views."""
+        return self.stem.with_suffix(".vote.json")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What another fit would have otherwise, as JSON has it; how it answers is not in it."""
+        parts = asdict(self.rung.method.parts)
+        del parts["vote"]
+        said = {"method": parts, "images": self.rung.images, "settings": self.settings}
+        loaded: dict[str, Any] = json.loads(to_json(said))
+        return loaded
+
+    @property
+    def trained_as(self) -> "Climb":
+        """The climb whose weights these are; itself, unless every case has a mask."""
+        name = self.rung.where_all
+        if name is None or self.cases is not None:
+            return self
+        return replace(self, name=name, rung=RUNGS[name])
+
+
+def checkpoint_of(experiment: Experiment) -> Path:
+    """Return where the weights of the host as deployed are."""
+    checkpoint = experiment.host.checkpoint
+    if checkpoint is None:
+        raise ValueError("[host] checkpoint says which host it is, and is missing")
+    return Path(checkpoint)
+
+
+def trained(task: Climb) -> dict[str, Any] | None:
+    """Return the record of a fit that was made with these very settings, whatever it answers by."""
+    if not (task.record.is_file() and task.weights.is_file()):
+        return None
+    record: dict[str, Any] = json.loads(task.record.read_text())
+    record["fit"].setdefault("vote", None)
+    return record if record["identity"] == task.identity else None
+
+
+def done(task: Climb) -> dict[str, Any] | None:
+    """Return the record of a fit that is made and, where its rung asks for it, put to the vote."""
+    record = trained(task)
+    if record is None or not task.rung.votes:
+        return record
+    if not task.vote_record.is_file():
+        return None
+    said: dict[str, Any] = json.loads(task.vote_record.read_text())
+    if said["weights"] != digest(task.weights):
+        return None
+    fit = {**record["fit"], "vote": said["vote"]}
+    fit["seconds"] += said["seconds"]
+    return {**record, "fit": fit}
+
+
+def digest(weights: Path) -> str:
+    """Return what tells some weights from others."""
+    return sha256(weights.read_bytes()).hexdigest()[:12]
