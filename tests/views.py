@@ -19,8 +19,8 @@ class Blotched(nn.Module):
         super().__init__()
         self.bright = nn.Conv2d(3, 1, 1)
         nn.init.zeros_(self.bright.weight)
-        self.bright.weight.data[0, 0] = 1.0
-        nn.init.constant_(self.bright.bias, -0.5)
+        self.bright.weight.data[0, 0] = 10.0
+        nn.init.constant_(self.bright.bias, -5.0)
 
     def forward(self, images):
         spots = torch.zeros(images.shape[2:])

@@ -13,7 +13,7 @@ from apple_seg.host.frozen import to_layout
 from apple_seg.host.inputs import MODES, Frame, Inputs, Sample, Seen, prepare
 from apple_seg.host.segmentor import PerturbedSegmentor
 from apple_seg.host.spec import HostSpec
-from apple_seg.views import VIEWS, View
+from apple_seg.views import VIEWS
 
 
 class Pipeline:
@@ -34,7 +34,7 @@ class Pipeline:
         """Segment cases to masks (K, *spatial), each on its own grid.
 
         Where the spec names no size, images of differing shapes are run one by one. Where the
-        perturbed segmentor has several `views`, its masks in them are put to the vote.
+        perturbed segmentor has several `views`, they are put to the vote.
 
         Raises:
             HostError: The host returned something that is not a number.
@@ -43,15 +43,14 @@ class Pipeline:
         views = self.segmentor.views
         if len(views) > 1 and self.segmentor.enabled:
             return self.vote(cases, views)
-        return self._segment(cases)
+        return [self._drawn(logits) for logits in self._segment(cases)]
 
     def vote(self, cases: Sequence[Sample], views: Sequence[str]) -> list[NDArray[np.bool_]]:
-        """Segment cases to what most of their masks in several views agree on, (K, *spatial).
+        """Segment cases to the masks of the mean of several views' probabilities, (K, *spatial).
 
-        A mask is drawn in each view and brought back; a pixel is inside where more than half of
-        them say so, and where they are even, if the mask of the case as it is says so. A segmentor
-        is seldom the same in mirrors; where its views part, the majority is mostly nearer to the
-        truth than any one of them, as averaging at test time has long shown.
+        A soft vote, as test-time augmentation has it: each view is segmented, brought to the
+        case's own grid and turned back. A segmentor is seldom the same in mirrors; where its views
+        part, their mean is mostly nearer to the truth than any one of them.
 
         Raises:
             HostError: The host returned something that is not a number.
@@ -62,26 +61,20 @@ class Pipeline:
                 f"views mirror or turn the image, and not the prompts in {', '.join(prompts)}: "
                 "such a host answers in one view"
             )
-        masks = {view: self._in_view(cases, VIEWS[view]) for view in views}
-        own = masks.get("as-is")
-        if own is None:
-            own = self._segment(cases)
-        found = []
-        for several, single in zip(zip(*masks.values(), strict=True), own, strict=True):
-            votes = 2 * np.sum(several, axis=0, dtype=np.int16)
-            found.append((votes > len(views)) | ((votes == len(views)) & single))
-        return found
+        sums: list[NDArray[np.float32]] = []
+        for view in (VIEWS[name] for name in views):
+            seen = self._segment([Seen.of(case, view) for case in cases])
+            turned = [view.undo(self._probabilities(logits)) for logits in seen]
+            sums = [one + more for one, more in zip(sums, turned, strict=True)] if sums else turned
+        return [self._decided(torch.from_numpy(one / len(views))) for one in sums]
 
-    def _in_view(self, cases: Sequence[Sample], view: View) -> list[NDArray[np.bool_]]:
-        masks = self._segment([Seen.of(case, view) for case in cases])
-        return [view.undo(mask) for mask in masks]
-
-    def _segment(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
+    def _segment(self, cases: Sequence[Sample]) -> list[Tensor]:
+        """Return each case's logits (K', *spatial) on its own grid."""
         shapes = {case.image.shape for case in cases}
         if len(shapes) > 1 and self.spec.input.size is None:
-            return [mask for case in cases for mask in self._segment([case])]
+            return [logits for case in cases for logits in self._segment([case])]
         inputs = self.inputs(cases)
-        return self.decide(self.segmentor.predict(inputs.images, **inputs.prompts), inputs, cases)
+        return self._finite(self.segmentor.predict(inputs.images, **inputs.prompts), inputs, cases)
 
     def decide(
         self, raw: Tensor, inputs: Inputs, cases: Sequence[Sample]
@@ -91,6 +84,10 @@ class Pipeline:
         Raises:
             HostError: It returned something that is not a number.
         """
+        return [self._drawn(logits) for logits in self._finite(raw, inputs, cases)]
+
+    def _finite(self, raw: Tensor, inputs: Inputs, cases: Sequence[Sample]) -> list[Tensor]:
+        """Return logits on each case's own grid, after a look that they are numbers."""
         logits = self.logits(raw, inputs.images.shape[2:])
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         if wrong := [case.key for case, sound in zip(cases, finite, strict=True) if not sound]:
@@ -98,7 +95,7 @@ class Pipeline:
                 f"the host's output is not finite for {', '.join(wrong[:3])} ({len(wrong)} of "
                 f"{len(cases)} cases of a batch); check [host.input] and the checkpoint"
             )
-        return [self.masks(one, frame) for one, frame in zip(logits, inputs.frames, strict=True)]
+        return [_on_own_grid(one, frame) for one, frame in zip(logits, inputs.frames, strict=True)]
 
     def deployed(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
         """Segment cases with the host as deployed, every perturber disabled."""
@@ -133,18 +130,35 @@ class Pipeline:
         mode = MODES[len(grid)]
         return functional.interpolate(logits, tuple(grid), mode=mode, align_corners=False)
 
-    def masks(self, logits: Tensor, frame: Frame) -> NDArray[np.bool_]:
-        """Bring one image's logits (K', *grid) to its own grid, then decide."""
-        part = logits[(slice(None), *(slice(0, size) for size in frame.inside))][None].float()
-        if part.shape[2:] != frame.native:
-            mode = MODES[len(frame.native)]
-            part = functional.interpolate(part, frame.native, mode=mode, align_corners=False)
-        if self.spec.output.activation == "softmax":
-            winner = part[0].argmax(0)
+    def _drawn(self, logits: Tensor) -> NDArray[np.bool_]:
+        # The largest logit is the largest probability, to the last bit.
+        return self._decided(logits if self._exclusive else logits.sigmoid())
+
+    def _probabilities(self, logits: Tensor) -> NDArray[np.float32]:
+        found = logits.softmax(0) if self._exclusive else logits.sigmoid()
+        return found.cpu().numpy()
+
+    def _decided(self, values: Tensor) -> NDArray[np.bool_]:
+        """Return masks (K, *spatial) of probabilities (K', *spatial)."""
+        if self._exclusive:
+            winner = values.argmax(0)
             planes = torch.stack([winner == channel for channel in self.channels])
         else:
-            planes = part[0, self.channels].sigmoid() > self.spec.output.threshold
+            planes = values[self.channels] > self.spec.output.threshold
         return planes.cpu().numpy()
+
+    @property
+    def _exclusive(self) -> bool:
+        return self.spec.output.activation == "softmax"
+
+
+def _on_own_grid(logits: Tensor, frame: Frame) -> Tensor:
+    """Bring one image's logits (K', *grid) to its own grid."""
+    part = logits[(slice(None), *(slice(0, size) for size in frame.inside))][None].float()
+    if part.shape[2:] != frame.native:
+        mode = MODES[len(frame.native)]
+        part = functional.interpolate(part, frame.native, mode=mode, align_corners=False)
+    return part[0]
 
 
 def to_logits(raw: Tensor, spec: HostSpec) -> Tensor:

@@ -35,8 +35,8 @@ class PerturbedSegmentor(nn.Module):
     perturbers; take copies before `wrap` or after `detach` if that is not what you want.
 
     Attributes:
-        views: Of `VIEWS`: a `Pipeline` answers with what most of the masks in these agree on. Where
-            it is one view, as it is unless a fit chose otherwise, a case is segmented once.
+        views: Of `VIEWS`: a `Pipeline` answers by the mean of its probabilities in these. Where it
+            is one view, as it is unless a fit chose otherwise, a case is segmented once.
     """
 
     def __init__(self, host: nn.Module, sites: Sequence[Site], segment: Segment) -> None:

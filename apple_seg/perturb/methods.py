@@ -143,9 +143,10 @@ class MethodSpec:
     only further terms change anything."""
 
     vote: bool | None = None
-    """Whether a case is answered by what most of its masks in all of [fit] views agree on. That
-    takes as many passes as there are views, here, in audits and in production; it is left if the
-    rule of `[fit] selection` does not prefer it on validation, and with one view there is none."""
+    """Whether a case is answered by the mean of its probabilities in all of [fit] views, as
+    test-time augmentation does. That takes as many passes as there are views, in audits and in
+    production; it is left if the rule of `[fit] selection` does not prefer it on validation, and
+    with one view there is none."""
 
     numbers: tuple[str, ...] = ()
     """Columns that terms take as numbers (age in years), where they know how."""

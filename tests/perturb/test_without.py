@@ -114,7 +114,7 @@ def test_without_masks_the_host_learns_what_its_own_views_agree_on(store):
     bare["validation"] = toy_cohort(16, split="val", seed=1, masked=False)
     method = MethodSpec(name="segmentation-only", target="consensus", perturber="residual")
     settings = FitSettings(
-        epochs=8, batch_size=8, learning_rate=1e-2, views=VIEWS_OF_PLANE, margin=0.5
+        epochs=12, batch_size=8, learning_rate=1e-2, views=VIEWS_OF_PLANE, margin=0.5
     )
     result, _ = run(**bare, method=method, settings=settings)
     host, best = result.candidates[0], result.selected
