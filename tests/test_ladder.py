@@ -296,8 +296,9 @@ def test_no_audit_before_the_choice_is_committed(monkeypatch):
 def test_scores_of_other_weights_are_not_taken_for_these(tmp_path):
     weights = tmp_path / "seed-0.pt"
     weights.write_bytes(b"one")
-    first = scores_file(tmp_path / "seed-0", weights)
+    first = scores_file(tmp_path, weights)
     weights.write_bytes(b"another")
-    assert scores_file(tmp_path / "seed-0", weights) != first
+    assert scores_file(tmp_path, weights) != first
     weights.write_bytes(b"one")
-    assert scores_file(tmp_path / "seed-0", weights) == first
+    assert scores_file(tmp_path, weights) == first
+    assert scores_file(tmp_path, weights, VIEWS) != first

@@ -137,8 +137,8 @@ class MethodSpec:
     `weight` and options: `terms = { adversary = { weight = 0.1, entropy = 0.2 } }`."""
 
     target: Target | None = None
-    """"masks"; or, where not every case has a true one, "consensus": for the cases without, what
-    the host's own masks of several views ([fit] views) agree on, which mends what is wrong in some
+    """"masks"; or, where not every case has a true one, "consensus": for the cases without, the
+    mean of the host's own answers in several views ([fit] views), which mends what is wrong in some
     of them; or "host": perturbed masks are to be as the host's own, whatever the true ones are, and
     only further terms change anything."""
 

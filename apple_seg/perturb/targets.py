@@ -24,7 +24,7 @@ def aimed(
 ) -> Cohort:
     """Return a cohort with the masks that the target puts in place of what it has.
 
-    "host": the host's own. "consensus": what the host's views agree on, for cases without a mask;
+    "host": the host's own. "consensus": the mean of the host's views, for cases without a mask;
     true masks stay, so that a few to choose the epoch by, or to fit on as well, are made use of.
 
     Raises:
@@ -44,7 +44,7 @@ def _check_views(pipeline: Pipeline, cohort: Cohort, views: tuple[str, ...]) -> 
     bare = f"{(cohort.table['mask'] == '').sum()} of {len(cohort)} cases have no mask"
     if len(views) < 2:
         raise ConfigError(
-            f'{bare}, and with target = "consensus" what several views of a case agree on stands '
+            f'{bare}, and with target = "consensus" the mean of several views of a case stands '
             f"in for it: add masks, or name more views in [fit] views ({', '.join(VIEWS)}); got "
             + ", ".join(views)
         )

@@ -59,7 +59,7 @@ class FitTask:
         )
 
     def unmasked(self, cohort: Cohort) -> int:
-        """Return for how many cases what the host's views agree on stands for a true mask."""
+        """Return for how many cases the mean of the host's views stands for a true mask."""
         agreed = self.method.parts.target == "consensus"
         return int((cohort.table["mask"] == "").sum()) if agreed else 0
 

@@ -67,7 +67,7 @@ def beside(
 def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
     """Return the scores of the host as deployed, once for all rungs."""
     experiment = of_scenario(climb.experiment, climb.scenario)
-    path = scores_file(experiment.output / climb.scenario, checkpoint_of(experiment))
+    path = scores_file(experiment.output, checkpoint_of(experiment))
     if not path.is_file():
         with wrapped(experiment, cases) as segmentor:
             _write(path, pipeline_of(experiment, segmentor, cases), cases)
@@ -75,23 +75,18 @@ def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
 
 
 def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
-    """Return one seed's scores, answering as validation chose.
-
-    A host to which nothing is done has no seed.
-    """
-    output, untrained = climb.experiment.output, climb.rung.trains == "nothing"
-    stem = output / f"{climb.scenario}-{climb.name}" if untrained else climb.stem
-    path = scores_file(stem, climb.weights, views_of(climb))
+    """Return one seed's scores, answering as validation chose; once for the same weights."""
+    path = scores_file(climb.experiment.output, climb.weights, views_of(climb))
     if not path.is_file():
         with answering(climb, cases) as pipeline:
             _write(path, pipeline, cases)
     return read_scores(path)
 
 
-def scores_file(stem: Path, weights: Path, views: Sequence[str] = AS_IS) -> Path:
+def scores_file(output: Path, weights: Path, views: Sequence[str] = AS_IS) -> Path:
     """Name the scores of weights by their content and views: others are never taken for them."""
     voted = f"-by-{len(views)}" if len(views) > 1 else ""
-    return stem.with_name(f"{stem.name}-scores-{digest(weights)}{voted}.csv")
+    return output / "scores" / f"{digest(weights)}{voted}.csv"
 
 
 def _write(path: Path, predict: Predict, cases: Cohort) -> None:

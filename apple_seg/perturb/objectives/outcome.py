@@ -12,8 +12,8 @@ from apple_seg.perturb.objectives.pooling import pool
 from apple_seg.perturb.objectives.segmentation import SegmentationLoss
 
 Target = Literal["masks", "host", "consensus"]
-"""What the perturbed masks are to be like: the true ones, those of the host as deployed, or what
-the host's masks of several views agree on."""
+"""What the perturbed masks are to be like: the true ones, those of the host as deployed, or
+where a true one is missing the mean of the host's views."""
 
 UNKNOWN = -1
 """As `apple_seg.data` has it; said anew, since `attach` comes by here and must not need pandas."""
