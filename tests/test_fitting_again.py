@@ -4,12 +4,26 @@ import csv
 import io
 import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from apple_seg.config import read_experiment
 from apple_seg.errors import CaseError, ConfigError
-from apple_seg.workflow import fit_experiment
+from apple_seg.measure import score
+from apple_seg.ship import read_artifact
+from apple_seg.workflow import (
+    attach_experiment,
+    compare_experiment,
+    fit_experiment,
+    pipeline_of,
+)
+from apple_seg.workflow.sweep import plan_sweep
+from apple_seg.workflow.sweeping import sweep_experiment
+from launching import apple_seg
 from planted import write_experiment
+
+SEVERAL = 'fit.views=["as-is", "flip-h", "flip-w"]'
 
 
 @pytest.fixture
@@ -74,3 +88,39 @@ def test_without_masks_a_host_is_fitted_to_what_its_views_agree_on(path):
     assert fitted.candidates[0].overall < 1
     assert fitted.settings.selection == "worst-group"
     assert len(fitted.candidates) == 2
+
+
+def test_a_sweep_takes_cases_without_masks_where_a_fit_does(path):
+    rewrite(path, lambda row: row.update(mask=row["mask"] if row["split"] == "val" else ""))
+
+    def read(varied):
+        fixed = ["fit.epochs=1", "fit.margin=0.9", "method.vote=false", SEVERAL]
+        return read_experiment(path, [*fixed, *varied])
+
+    plan = plan_sweep(read, ["method.sites=bottleneck,all"], "0", most=9)
+    swept = sweep_experiment(plan, progress=False).result.sweep
+    assert len(swept.finished) == 2
+
+
+def test_what_was_audited_by_vote_is_attached_by_vote(path):
+    options = ["--set", SEVERAL, "--set", "fit.epochs=3", "--set", "fit.learning_rate=0.01"]
+    said = apple_seg("fit", path, *options).stdout
+    assert "vote of 3 views *" in said
+    assert "as many passes a case" in said
+    shown = apple_seg("attach", path, *options).stdout
+    assert "by the vote of 3 views" in shown
+    experiment = read_experiment(path, options[1::2])
+    compare_experiment(experiment)
+    runs = path.parent / "runs"
+    told = pd.read_csv(runs / "comparison.csv")
+    cases = experiment.cohort.read().split("test")
+    segmentor = attach_experiment(experiment)
+    pipeline = pipeline_of(experiment, segmentor, cases)
+    assert read_artifact(runs / "perturber.safetensors")[0].views == segmentor.views
+    voted = score(pipeline, cases, metrics=("dice",), progress=False)
+    segmentor.views = ("as-is",)
+    single = score(pipeline, cases, metrics=("dice",), progress=False)
+    segmentor.detach()
+    assert not np.allclose(voted["dice"], single["dice"])
+    assert np.allclose(told["perturbed_dice"], voted["dice"])
+    assert "answers by the vote of 3 views" in (runs / "comparison.html").read_text()

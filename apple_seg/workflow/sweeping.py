@@ -90,7 +90,8 @@ def sweep_experiment(
     """
     base = plan.base
     both = [base.splits.fit, base.splits.validation]
-    cohort = checked(base, both, progress=progress)
+    bare = any(one.experiment.method.parts.target != "masks" for one in plan.combinations)
+    cohort = checked(base, both, progress=progress, bare=bare)
     cases = _Cases(cohort, *map(cohort.split, both))
     sweep = Sweep(plan, tuple(_fit_all(plan, cases, progress=progress)))
     if not sweep.finished:

@@ -86,6 +86,18 @@ def test_solved_methods_erase_the_group_and_leave_the_host_alone(method, upto):
     assert result.to_dict()["method"]["name"] == method
 
 
+def test_standardise_leaves_all_images_the_same_statistics_and_random_changes_leave_theirs():
+    def spread(segmentor):
+        return pooled(segmentor, toy_cohort(24, split="test", seed=2)).std(0)
+
+    plain = spread(linear_pipeline().segmentor)
+    result, segmentor = solve(linear_pipeline(), "standardise")
+    assert result.selected.epoch == 1
+    assert spread(segmentor).max() < 0.01 * plain.max()
+    _, segmentor = solve(linear_pipeline(), "random")
+    assert spread(segmentor).max() > 0.9 * plain.max()
+
+
 def test_channels_that_are_dead_in_one_group_still_tell_it():
     """A limit: there is nothing to scale where a channel is 0 in all cells."""
     train = toy_cohort(48)
