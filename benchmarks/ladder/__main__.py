@@ -71,7 +71,7 @@ def _climbs(experiment: Experiment, options: Any) -> Iterator[Climb]:
                         cases=number,
                         name=name,
                         rung=rung,
-                        settings=settings_of(rung, number or every, seed),
+                        settings=settings_of(rung, number or every, seed, host=options.host),
                     )
 
 

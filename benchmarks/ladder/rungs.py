@@ -105,11 +105,16 @@ RUNGS: Mapping[str, Rung] = {
 }
 
 
-def settings_of(rung: Rung, cases: int, seed: int) -> FitSettings:
-    """Return how a rung is fitted on so many cases."""
+EPOCHS = {"unet": 4, "sam": 2}
+"""Through all of a team's cases: a pass of the SAM-like host takes several times as long."""
+
+
+def settings_of(rung: Rung, cases: int, seed: int, *, host: str = "unet") -> FitSettings:
+    """Return how a rung is fitted to a host on so many cases."""
     few = cases <= 200
+    through_all = not few or "draws" in rung.settings
     common = FitSettings(
-        epochs=4,
+        epochs=EPOCHS[host] if through_all else 4,
         batch_size=16,
         learning_rate=1e-3 if few else 2e-3,
         draws=1000 if few else None,
