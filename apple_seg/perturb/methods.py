@@ -107,7 +107,7 @@ class MethodSpec:
     - *Vote*: answers by the mean of eight views brought .0056 and .0060 on top in the two
       scenarios, in every seed, and took no more training: .0155 and .0214 in all, where the host
       trained whole has .0125 and .0217 in one view. Such a vote alone brings the host as deployed
-      .0130 and .0064, and the host trained whole .0040 and .0028 on top.
+      .0130 and .0064, and the host trained whole .0036 and .0030 on top.
     - *Cases without a mask*: the mean of the host's own views is nearer to the truth than each of
       them. A hundred masks alone brought little or did harm, whether perturbers or the whole host
       were trained; with two thousand images beside them the worst group gained clearly more. Then

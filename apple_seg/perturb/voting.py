@@ -80,10 +80,10 @@ def put_to_vote(
     finally:
         segmentor.views = before
     identity, chosen = alone
-    voted = candidate_of(table, validation, [groups] if groups else [], chosen.epoch)
+    candidate = candidate_of(table, validation, [groups] if groups else [], chosen.epoch)
     # To the rule, which breaks ties by epochs, the vote comes after both.
-    last = replace(voted, epoch=chosen.epoch + 1)
+    last = replace(candidate, epoch=chosen.epoch + 1)
     kept = RULES[rule]([identity, *([chosen] if chosen.epoch else []), last], margin) is last
     if kept:
         segmentor.views = tuple(views)
-    return Vote(views=tuple(views), candidate=voted, kept=kept)
+    return Vote(views=tuple(views), candidate=candidate, kept=kept)
