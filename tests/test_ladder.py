@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from apple_seg.config import read_experiment
@@ -24,7 +23,7 @@ from benchmarks.ladder.scenarios import (
     team_cases,
 )
 from benchmarks.ladder.voting import views_of
-from cohorts import toy_cohort
+from cohorts import GROUPS, toy_cohort
 
 
 @pytest.fixture
@@ -61,16 +60,29 @@ def test_a_smaller_draw_is_part_of_a_larger_one_and_another_seed_draws_others(tr
     assert keys(None, 1) == keys(None, 2)
 
 
-def test_a_run_beside_its_own_control_differs_from_the_mean_by_as_much():
-    def table(*dice):
-        return pd.DataFrame({"case": ["a", "b"], "dice": dice})
+def test_a_run_beside_its_own_control_is_measured_case_by_case_and_by_seed():
+    cases = toy_cohort(40)
+    keys = cases.table[["case", "cluster"]].reset_index(drop=True)
+    more = {"class": "lesion", "truth_size": 9, "predicted_size": 9, "unit": "px"}
+    draw = np.random.default_rng(0)
 
-    controls = [table(0.5, 0.7), table(0.7, 0.9)]
-    mean, moved = beside(controls, [table(0.6, 0.7), table(0.7, 0.8)])
-    assert mean["dice"].tolist() == pytest.approx([0.6, 0.8])
-    assert moved[0]["dice"].tolist() == pytest.approx([0.7, 0.8])
-    assert moved[1]["dice"].tolist() == pytest.approx([0.6, 0.7])
-    assert controls[0]["dice"].tolist() == [0.5, 0.7]
+    def table(dice):
+        return keys.assign(**more, dice=dice)
+
+    # Where a control has nearly all and its run more, nothing runs out of the range of a Dice.
+    controls = [table(draw.uniform(0.9, 1, 40)) for _ in range(2)]
+    runs = [table(np.minimum(one["dice"] + 0.05, 1)) for one in controls]
+    found = beside(controls, runs, cases, GROUPS)
+    by_hand = np.mean([run["dice"] - one["dice"] for run, one in zip(runs, controls, strict=True)])
+    assert found["overall"]["value"] == pytest.approx(by_hand)
+    assert found["overall"]["low"] < by_hand < found["overall"]["high"]
+    (difference,) = found["difference"].values()
+    groups = found["by_group"]
+    assert difference["value"] == pytest.approx(
+        groups["group = A"]["value"] - groups["group = B"]["value"]
+    )
+    with pytest.raises(ValueError, match="of other cases"):
+        beside(controls, [one.iloc[::-1].reset_index(drop=True) for one in runs], cases, GROUPS)
 
 
 @pytest.mark.parametrize(

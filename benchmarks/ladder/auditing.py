@@ -1,6 +1,7 @@
 """One look at the test split: every rung that was fitted, beside its host and other rungs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from apple_seg.audit import AuditSettings, compare_scores
+from apple_seg.audit.context import Context
 from apple_seg.config import Experiment
-from apple_seg.data import Cohort
+from apple_seg.data import Cohort, Groups
 from apple_seg.files import write_text
 from apple_seg.measure import Predict, score
 from apple_seg.views import AS_IS
@@ -35,33 +37,42 @@ def audit_rung(
     host = host_scores(climbs[0], cases)
     runs = [scores(climb, cases) for climb in climbs]
     experiment = climbs[0].experiment
-    beside_others = {
-        name: _compared(experiment, *beside([scores(one, cases) for one in other], runs), cases)
-        for name, other in others.items()
-    }
+    groups = experiment.groups
     return {
         "against_host": _compared(experiment, host, runs, cases),
         "by_seed": [_compared(experiment, host, [run], cases) for run in runs],
-        "against": {name: {"change": one["change"]} for name, one in beside_others.items()},
+        "against": {
+            name: {"change": beside([scores(one, cases) for one in other], runs, cases, groups)}
+            for name, other in others.items()
+        },
     }
 
 
 def beside(
-    controls: Sequence[pd.DataFrame], runs: Sequence[pd.DataFrame]
-) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Return the controls' mean scores, and runs that differ from it as each does from its own.
+    controls: Sequence[pd.DataFrame], runs: Sequence[pd.DataFrame], cases: Cohort, groups: Groups
+) -> dict[str, Any]:
+    """Estimate by how much Dice changes from a control to a run, group by group.
 
     A run and the control of its seed were fitted on the same cases, from the same start: what
-    varies between seeds is the difference of the two.
+    varies between seeds is the difference of the two. Case by case it is between -1 and 1.
+
+    Args:
+        controls: Scores, a table a seed, of one class.
+        runs: Of the same cases and seeds, in the same order.
+        cases: Of the test split.
+        groups: Who is told apart.
     """
-    mean = controls[0].copy()
-    mean["dice"] = np.mean([one["dice"].to_numpy() for one in controls], axis=0)
-    moved = []
-    for run, control in zip(runs, controls, strict=True):
-        table = mean.copy()
-        table["dice"] += run["dice"].to_numpy() - control["dice"].to_numpy()
-        moved.append(table)
-    return mean, moved
+    changes = []
+    for control, run in zip(controls, runs, strict=True):
+        if not control["case"].equals(run["case"]):
+            raise ValueError("scores of other cases, or in another order")
+        changes.append(
+            control[["case", "cluster"]].assign(change_dice=run["dice"] - control["dice"])
+        )
+    mean = changes[0].assign(change_dice=np.mean([one["change_dice"] for one in changes], axis=0))
+    context = Context.of(groups, controls[0], cases.table, SETTINGS, (), 1)
+    found = context.estimate("change_dice", mean, changes)
+    return _block(asdict(found))
 
 
 def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
@@ -111,16 +122,17 @@ def _compared(
 
 def _short(told: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what a table or a picture shows: values, intervals and counts, group by group."""
-    blocks = {
-        name: {
-            "overall": _figures(told[name]["overall"]),
-            "by_group": {key: _figures(one) for key, one in told[name]["by_group"].items()},
-            "difference": {key: _figures(one) for key, one in told[name]["difference"].items()},
-        }
-        for name in ("host", "perturbed", "change")
-    }
+    blocks = {name: _block(told[name]) for name in ("host", "perturbed", "change")}
     verdict = {key: told["verdict"][key] for key in ("difference", "change", "change_reasons")}
     return {"worst_group": told["worst_group"], **blocks, "verdict": verdict}
+
+
+def _block(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "overall": _figures(told["overall"]),
+        "by_group": {key: _figures(one) for key, one in told["by_group"].items()},
+        "difference": {key: _figures(one) for key, one in told["difference"].items()},
+    }
 
 
 def _figures(estimate: Mapping[str, Any]) -> dict[str, Any]:
