@@ -15,7 +15,7 @@ from benchmarks.inference import table
 from benchmarks.ladder import picture, probing
 from benchmarks.ladder.probing import read_probes
 from benchmarks.ladder.results import RESULTS, read_results
-from benchmarks.ladder.tables import in_order, whole
+from benchmarks.ladder.tables import brief, in_order, whole
 from benchmarks.speed import tables
 
 HERE = Path(__file__).parent
@@ -62,6 +62,7 @@ def written_blocks() -> dict[Path, dict[str, str]]:
             "speed": tables.brief(speed),
             "inference": table.brief(inference),
             "audit-speed": audit_speed(),
+            "ladder": brief(read_results()),
         },
         HERE / "README.md": {
             "results": summary(results) + "\n" + details(results),

@@ -39,7 +39,7 @@ def rooms_known(folder):
     assert files
     names = set().union(*map(imports, files))
     ours = {name for name in names if name.partition(".")[0] == "apple_seg"}
-    own = ("errors", "files", "names", "processes", "_lazy")
+    own = ("errors", "files", "names", "processes", "views", "_lazy")
     shared = {f"apple_seg.{name}" for name in own}
     assert all(name in shared or name.split(".")[1:2][0] in ROOMS for name in ours)
     return {name.split(".")[1] for name in names if name.startswith("apple_seg.")} & ROOMS

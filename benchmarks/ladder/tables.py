@@ -8,6 +8,7 @@ from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
 from benchmarks.speed import tables
 
 Result = Mapping[str, Any]
+_BRIEF = ("views", "apple", CONTROL, DEFAULT, "fine-tuning", "fine-tuning-consensus")
 
 
 def whole(cells: Mapping[str, Sequence[Result]]) -> str:
@@ -15,6 +16,23 @@ def whole(cells: Mapping[str, Sequence[Result]]) -> str:
     lines = []
     for results in in_order(cells):
         lines += [f"*{title(results[0])}*", "", *_cell(results), ""]
+    return "\n".join(lines)
+
+
+def brief(cells: Mapping[str, Sequence[Result]]) -> str:
+    """Return one table of all cells, of what most would ask about first."""
+    header = ["host, scenario, fitted on", "rung", "trained", "overall", "group served worst"]
+    lines = tables.heading([*header, "difference", "change of that group", "verdict"])
+    for results in in_order(cells):
+        first, group = results[0], worst(results[0])
+        host = first["audit"]["against_host"]["host"]
+        cell = f"{first['host']}, {first['scenario']}, {first['cases']} cases: {group}"
+        lines.append(tables.line([cell, "identity", "0", *_gist(host, group), "", ""]))
+        for one in (one for one in results if one["rung"] in _BRIEF):
+            said = one["audit"]["against_host"]
+            gist = _gist(said["perturbed"], group)
+            change = _change(said["change"], group), said["verdict"]["change"]
+            lines.append(tables.line(["", _bold(one["rung"]), _share(one), *gist, *change]))
     return "\n".join(lines)
 
 
@@ -61,13 +79,12 @@ def _cell(results: Sequence[Result]) -> list[str]:
 
 def _rung(result: Result, default: Result | None) -> list[str]:
     group, audit, name = worst(result), result["audit"], result["rung"]
-    share = result["trained_parameters"] / result["host_parameters"]
     kept = ", ".join(str(fit["kept"]) for fit in result["fits"])
     seconds = median(fit["seconds"] for fit in result["fits"])
     others = default["audit"]["against"] if default else {}
     return [
-        f"**{name}**" if default is result else name,
-        f"{share:.1%}",
+        _bold(name),
+        _share(result),
         kept,
         *_means(audit["against_host"]["perturbed"]),
         _change(audit["against_host"]["change"], group),
@@ -75,6 +92,20 @@ def _rung(result: Result, default: Result | None) -> list[str]:
         _change(others.get(name, {}).get("change"), group),
         f"{seconds:.0f}",
     ]
+
+
+def _bold(name: str) -> str:
+    return f"**{name}**" if name == DEFAULT else name
+
+
+def _share(result: Result) -> str:
+    return f"{result['trained_parameters'] / result['host_parameters']:.1%}"
+
+
+def _gist(block: Mapping[str, Any], group: str) -> list[str]:
+    (difference,) = block["difference"].values()
+    blocks = (block["overall"], block["by_group"][group], difference)
+    return [f"{one['value']:.4f}" for one in blocks]
 
 
 def _means(block: Mapping[str, Any]) -> list[str]:
