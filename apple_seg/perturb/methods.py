@@ -118,7 +118,8 @@ class MethodSpec:
 
     Where every case has a mask, what is trained is `segmentation-only`, its control. Training the
     whole host brings more to answers in one view. Where its batch norms were held still, it was
-    hardly ahead (one seed, 200 steps).
+    hardly ahead (one seed, 200 steps). What the test split said afterwards stands in
+    `benchmarks/README.md`, as it fell.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # where the experiment file is read

@@ -61,7 +61,7 @@ def _panel(axes: Any, results: Sequence[Result]) -> None:
     host = _point(results[0], "host")
     axes.axvline(host[0], color=DIM, linewidth=0.6, linestyle=":")
     axes.axhline(host[1], color=DIM, linewidth=0.6, linestyle=":")
-    axes.plot(*host, marker="D", color=LOOKS["host"].colour, markeredgecolor=INK, zorder=2)
+    axes.plot(*host, marker="D", color=LOOKS["host"].colour, markeredgecolor=INK, zorder=5)
     for one in sorted(results, key=lambda one: one["rung"] == DEFAULT):  # the default on top
         _number(axes, one["rung"], _point(one, "perturbed"))
     axes.set_title(title(results[0]).partition(", ")[2], size=9, color=INK)

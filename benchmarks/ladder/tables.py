@@ -33,7 +33,7 @@ def brief(cells: Mapping[str, Sequence[Result]]) -> str:
             gist = _gist(said["perturbed"], group)
             change = _change(said["change"], group), said["verdict"]["change"]
             lines.append(tables.line(["", _bold(one["rung"]), _share(one), *gist, *change]))
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def title(result: Result) -> str:
