@@ -105,7 +105,7 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
     if vote and vote.kept:
         console.print(
             f"Answers are the vote of {len(vote.views)} views: as many passes a case, in audits "
-            "and in production. [bold]--set method.vote=false[/] leaves it.",
+            "and in production. [bold]--set method.vote=false[/] fits for one view.",
             soft_wrap=True,
         )
     note = written.result.replay
@@ -201,7 +201,7 @@ def attach(
             "import apple_seg\n\n"
             f"host = ...  # your {loaded.host.factory}, with its own weights\n"
             f'segmentor = apple_seg.attach(host, "{path}")\n'
-            f"{_in_use(read_artifact(path)[0].views)}",
+            f"{_in_use(read_artifact(path)[0].views, experiment)}",
             markup=False,
             soft_wrap=True,
         )
@@ -216,12 +216,13 @@ def attach(
     )
 
 
-def _in_use(views: Sequence[str]) -> str:
+def _in_use(views: Sequence[str], experiment: Path) -> str:
     """Return the line of Python that segments, and what it is."""
     if len(views) == 1:
         return "logits = host(images)  # perturbed, until segmentor.detach()"
     return (
-        "pipeline = apple_seg.Pipeline(segmentor, spec, classes)\n"
+        f'plan = apple_seg.read_experiment("{experiment}")\n'
+        "pipeline = apple_seg.Pipeline(segmentor, plan.host, list(plan.cohort.classes))\n"
         f"masks = pipeline(cases)  # by the vote of {len(views)} views, which was audited\n"
         "logits = host(images)  # perturbed, in one view"
     )

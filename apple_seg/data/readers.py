@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,9 +105,15 @@ def _picture(content: bytes, keep: set[str]) -> tuple[NDArray[Any], str]:
         return np.asarray(converted), converted.mode
 
 
+_PARSING = Lock()
+"""NumPy parses its header as Python, which CPython 3.11 cannot do in two threads at once: now and
+then it raises "AST constructor recursion depth mismatch" (python/cpython#106905)."""
+
+
 def _decode_numpy(content: bytes) -> Volume:
     """Read (H, W), (H, W, D), (H, W, 3 or 4) as colour, or (H, W, D, channels)."""
-    loaded = np.load(io.BytesIO(content), allow_pickle=False)
+    with _PARSING:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
     if isinstance(loaded, Mapping):
         if len(loaded) != 1:
             raise ValueError(f"an npz must hold one array, this one holds {sorted(loaded)}")

@@ -1,6 +1,6 @@
 """A host as it is deployed: from cases to masks on each case's own grid."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -38,10 +38,10 @@ class Pipeline:
 
         Raises:
             HostError: The host returned something that is not a number.
-            ConfigError: Several views, and prompts from columns, which do not turn with an image.
+            ConfigError: Several views, and prompts, which do not turn with an image.
         """
         views = self.segmentor.views
-        if len(views) > 1 and self.segmentor.enabled:
+        if len(views) > 1 and self.segmentor.enabled and self.segmentor.strength:
             return self.vote(cases, views)
         return [self._drawn(logits) for logits in self._segment(cases)]
 
@@ -54,12 +54,12 @@ class Pipeline:
 
         Raises:
             HostError: The host returned something that is not a number.
-            ConfigError: Prompts are read from columns, which do not turn with an image.
+            ConfigError: The host has prompts, which do not turn with an image.
         """
-        if prompts := self.spec.prompt.columns:
+        if self.spec.prompt.kind != "none":
             raise ConfigError(
-                f"views mirror or turn the image, and not the prompts in {', '.join(prompts)}: "
-                "such a host answers in one view"
+                f"views mirror or turn the image, and not its {self.spec.prompt.kind}: a host with "
+                "prompts answers in one view"
             )
         sums: list[NDArray[np.float32]] = []
         for view in (VIEWS[name] for name in views):
@@ -68,13 +68,16 @@ class Pipeline:
             sums = [one + more for one, more in zip(sums, turned, strict=True)] if sums else turned
         return [self._decided(torch.from_numpy(one / len(views))) for one in sums]
 
-    def _segment(self, cases: Sequence[Sample]) -> list[Tensor]:
-        """Return each case's logits (K', *spatial) on its own grid."""
+    def _segment(self, cases: Sequence[Sample]) -> Iterator[Tensor]:
+        """Yield each case's logits (K', *spatial) on its own grid, one in memory at a time."""
         shapes = {case.image.shape for case in cases}
         if len(shapes) > 1 and self.spec.input.size is None:
-            return [logits for case in cases for logits in self._segment([case])]
+            for case in cases:
+                yield from self._segment([case])
+            return
         inputs = self.inputs(cases)
-        return self._finite(self.segmentor.predict(inputs.images, **inputs.prompts), inputs, cases)
+        raw = self.segmentor.predict(inputs.images, **inputs.prompts)
+        yield from self._finite(raw, inputs, cases)
 
     def decide(
         self, raw: Tensor, inputs: Inputs, cases: Sequence[Sample]
@@ -86,8 +89,8 @@ class Pipeline:
         """
         return [self._drawn(logits) for logits in self._finite(raw, inputs, cases)]
 
-    def _finite(self, raw: Tensor, inputs: Inputs, cases: Sequence[Sample]) -> list[Tensor]:
-        """Return logits on each case's own grid, after a look that they are numbers."""
+    def _finite(self, raw: Tensor, inputs: Inputs, cases: Sequence[Sample]) -> Iterator[Tensor]:
+        """Yield logits on each case's own grid, after a look that they are numbers."""
         logits = self.logits(raw, inputs.images.shape[2:])
         finite = torch.isfinite(logits).flatten(1).all(1).tolist()
         if wrong := [case.key for case, sound in zip(cases, finite, strict=True) if not sound]:
@@ -95,7 +98,8 @@ class Pipeline:
                 f"the host's output is not finite for {', '.join(wrong[:3])} ({len(wrong)} of "
                 f"{len(cases)} cases of a batch); check [host.input] and the checkpoint"
             )
-        return [_on_own_grid(one, frame) for one, frame in zip(logits, inputs.frames, strict=True)]
+        for one, frame in zip(logits, inputs.frames, strict=True):
+            yield _on_own_grid(one, frame)
 
     def deployed(self, cases: Sequence[Sample]) -> list[NDArray[np.bool_]]:
         """Segment cases with the host as deployed, every perturber disabled."""

@@ -13,7 +13,7 @@ from apple_seg.host.frozen import HostState, find_tap, forget_compiled, refuse_s
 from apple_seg.host.proof import LatentShape, prove
 from apple_seg.host.site import Site
 from apple_seg.host.taps import Dial, Tap
-from apple_seg.views import AS_IS
+from apple_seg.views import AS_IS, VIEWS
 
 
 class Segmentation(NamedTuple):
@@ -46,7 +46,7 @@ class PerturbedSegmentor(nn.Module):
         self.segment = segment
         self.shapes: tuple[LatentShape, ...] = ()
         self.example: Example | None = None
-        self.views: tuple[str, ...] = AS_IS
+        self._views: tuple[str, ...] = AS_IS
         self._detached = False
         self._found = HostState.of(host)
         self._dial = Dial()
@@ -116,9 +116,26 @@ class PerturbedSegmentor(nn.Module):
             raise ValueError(
                 f"{len(self._taps)} sites need as many perturbers, got {len(perturbers)}"
             )
-        self.perturbers, self.views = nn.ModuleList(perturbers), AS_IS
+        self.perturbers, self._views = nn.ModuleList(perturbers), AS_IS
         for tap, perturber in zip(self._taps, perturbers, strict=True):
             tap.perturber = perturber
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Those whose mean a `Pipeline` answers by; see above."""
+        return self._views
+
+    @views.setter
+    def views(self, names: Sequence[str]) -> None:
+        axes = 3 if self.example is None else len(self.example.shape) - 2
+        had = {name for name, view in VIEWS.items() if max(view.axes, default=0) < axes}
+        if not {*names} <= had or not names or (len(names) == 1 and tuple(names) != AS_IS):
+            known = ", ".join(VIEWS)
+            raise ValueError(
+                f"views are {AS_IS[0]!r} alone, or several of {known}, as far as images of {axes} "
+                f"dimensions have them; got {', '.join(names) or 'none'}"
+            )
+        self._views = tuple(names)
 
     @property
     def strength(self) -> float:

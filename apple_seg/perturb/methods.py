@@ -152,8 +152,8 @@ class MethodSpec:
     vote: bool | None = None
     """Whether a case is answered by the mean of its probabilities in all of [fit] views, as
     test-time augmentation does. That takes as many passes as there are views, in audits and in
-    production; it is left if the rule of `[fit] selection` does not prefer it on validation, and
-    with one view there is none."""
+    production; it is left if the group served worst does not gain by it on validation, and with one
+    view there is none."""
 
     numbers: tuple[str, ...] = ()
     """Columns that terms take as numbers (age in years), where they know how."""

@@ -163,6 +163,7 @@ class FitResult:
         plain = asdict(self)
         plain["method"]["sites"] = list(self.sites)
         parts = asdict(self.method.parts) | {"sites": list(self.sites)}
+        plain["answer"] = asdict(self.answer)
         untrained = ("loss", "weighting", "terms") if self.method.solved else ()
         plain["parts"] = {name: part for name, part in parts.items() if name not in untrained}
         return plain

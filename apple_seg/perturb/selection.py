@@ -61,16 +61,19 @@ def latest(candidates: Sequence[Candidate], margin: float) -> Candidate:
 
 def _allowed(candidates: Sequence[Candidate], margin: float) -> list[Candidate]:
     """Return the candidates whose groups have lost no more; the identity is one."""
-    identity = candidates[0]
-    return [
-        candidate
-        for candidate in candidates
-        if candidate.overall >= identity.overall - margin
-        and all(
-            candidate.by_group[group] >= before - margin
-            for group, before in identity.by_group.items()
-        )
-    ]
+    return [one for one in candidates if allowed(one, candidates[0], margin)]
+
+
+def allowed(candidate: Candidate, identity: Candidate, margin: float) -> bool:
+    """Return whether neither a group nor all together have lost more than the margin."""
+    return candidate.overall >= identity.overall - margin and all(
+        candidate.by_group[group] >= before - margin for group, before in identity.by_group.items()
+    )
+
+
+def better(candidate: Candidate, other: Candidate) -> bool:
+    """Return whether the group served worst fares better, or as well and all together better."""
+    return (candidate.group_min, candidate.overall) > (other.group_min, other.overall)
 
 
 RULES: Mapping[str, Callable[[Sequence[Candidate], float], Candidate]] = {

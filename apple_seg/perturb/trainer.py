@@ -61,7 +61,8 @@ def fit(
         groups: What the sensitive attribute is: the epoch is chosen by it. None where attributes
             may not be recorded: the epoch is then chosen by the cases that fare worst.
         others: Further attributes, which objectives heed as well.
-        method: Which recipe; APPLE at the wrapped sites by default.
+        method: Which recipe; the default one, at the wrapped sites. Where it has a `vote`, the
+            segmentor's `views` are set if validation gains by it.
         settings: How long, how fast, which seed.
         replay: Whether and where to keep what the encoder gives.
         folder: Where to keep records, log and a checkpoint after every epoch. A fit that was

@@ -120,12 +120,13 @@ class _Watcher(nn.Module):
 @contextmanager
 def installed(segmentor: PerturbedSegmentor, perturbers: Sequence[nn.Module]) -> Iterator[None]:
     """Put other perturbers in place for a while."""
-    before = list(segmentor.perturbers)
+    before, views = list(segmentor.perturbers), segmentor.views
     segmentor.install(perturbers)
     try:
         yield
     finally:
         segmentor.install(before)
+        segmentor.views = views
 
 
 def _digest(output: Any) -> bytes | None:

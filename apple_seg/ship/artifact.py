@@ -106,7 +106,7 @@ def save(
         "cohort": cohort,
         "record": dict(record or {}),
         "example_shape": list(example.shape) if example else [],
-        "views": list(segmentor.views),
+        **({"views": list(segmentor.views)} if len(segmentor.views) > 1 else {}),
     }
     header = json.loads(json.dumps(header))  # as it will be read
     header["digest"] = _digest(tensors, header)
@@ -146,7 +146,7 @@ def _parse(said: dict[str, Any], tensors: Mapping[str, Tensor], name: str) -> Ar
     if said.pop("digest", None) != (digest := _digest(tensors, said)):
         raise ArtifactError(f"{name} is damaged: it is not what was saved")
     said["sites"] = tuple(Site(**{**site, "clean": tuple(site["clean"])}) for site in said["sites"])
-    said.setdefault("views", AS_IS)  # files from before there were votes
+    said.setdefault("views", AS_IS)  # where there is no vote, the header says nothing of one
     for part in ("perturbers", "example_shape", "views"):
         said[part] = tuple(said[part])
     return Artifact(**said, digest=digest)

@@ -1,5 +1,6 @@
 """What `apple-seg audit` and `apple-seg compare` do, with the host itself."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from apple_seg.audit import Audit, Comparison
@@ -90,7 +91,7 @@ def compare_experiment(
             experiment.groups,
             others=experiment.other_groups,
             settings=experiment.audit,
-            caveats=caveats(experiment),
+            caveats=(*caveats(experiment), *_voting(segmentor.views)),
             progress=progress,
             processes=processes,
         )
@@ -106,6 +107,16 @@ def compare_experiment(
         files = _write(result, experiment, path, processes, sites=True, progress=progress)
     processes.wait()
     return Written(result, (*files, path), times)
+
+
+def _voting(views: Sequence[str]) -> tuple[str, ...]:
+    """Return what is compared with what, where the perturbed host has several views."""
+    if len(views) == 1:
+        return ()
+    return (
+        f"The perturbed host answers by the vote of {len(views)} views, at as many passes a case, "
+        "the host as deployed in one: part of the change is the vote's.",
+    )
 
 
 def _write(

@@ -125,8 +125,7 @@ def _fit_all(plan: Plan, cases: _Cases, *, progress: bool) -> Iterator[Tried]:
             _say(f"{where}: {error}", progress)
             continue
         gain = one.selected.group_min - one.host.group_min
-        kept = f"epoch {one.selected.epoch}" if one.selected.epoch else "the identity"
-        _say(f"{where}: {kept} kept, worst group {gain:+.4f}", progress)
+        _say(f"{where}: kept {one.kept}, worst group {gain:+.4f}", progress)
         if task is due[0] and len(due) > 1:
             _say(_expected(one, len(due) - 1), progress)
     for combination in plan.combinations:

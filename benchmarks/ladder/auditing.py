@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
 
 def scores_file(output: Path, weights: Path, views: Sequence[str] = AS_IS) -> Path:
     """Name the scores of weights by their content and views: others are never taken for them."""
-    voted = f"-by-{len(views)}" if len(views) > 1 else ""
+    named = sha256(" ".join(views).encode()).hexdigest()[:8]
+    voted = f"-by-{named}" if len(views) > 1 else ""
     return output / "scores" / f"{digest(weights)}{voted}.csv"
 
 

@@ -50,9 +50,10 @@ def put_rung_to_vote(task: Climb, validation: Cohort, *, progress: bool) -> None
             validation,
             groups=task.experiment.groups,
             views=task.settings.views,
-            rule=task.settings.selection or task.rung.method.selection,
             margin=task.settings.margin,
-            alone=(Candidate(**fit["candidates"][0]), Candidate(**fit["selected"])),
+            identity=Candidate(**fit["candidates"][0]),
+            chosen=Candidate(**fit["selected"]),
+            batch_size=task.settings.batch_size,
             progress=progress,
         )
     said = {

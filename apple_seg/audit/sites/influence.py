@@ -232,11 +232,11 @@ def _effect(outcomes: Sequence[_Outcome], design: Design) -> Effect:
 
 @contextmanager
 def _restored(segmentor: PerturbedSegmentor) -> Iterator[None]:
-    """Put perturbers and strength back afterwards; meanwhile what is installed acts fully."""
-    installed, strength = list(segmentor.perturbers), segmentor.strength
+    """Put all back as it was afterwards; meanwhile what is installed acts fully."""
+    installed, strength, views = list(segmentor.perturbers), segmentor.strength, segmentor.views
     try:
         segmentor.strength = 1.0
         yield
     finally:
         segmentor.install(installed)
-        segmentor.strength = strength
+        segmentor.strength, segmentor.views = strength, views

@@ -33,18 +33,33 @@ class SeedFit:
 
     folder: Path
 
+    voted: bool = False
+    """Whether the figures are of answers by the vote of several views."""
+
     @classmethod
     def read(cls, seed: int, folder: Path, said: Mapping[str, Any]) -> "SeedFit":
         """Read what `FitResult.to_dict` wrote."""
         return cls(
             seed=seed,
             host=_candidate(said["candidates"][0]),
-            selected=_candidate(_answer(said)),
+            selected=_candidate(said["answer"]),
             share=said["trained_parameters"] / said["host_parameters"],
             seconds=said["seconds"],
             recording=(said["replay"] or {}).get("record_seconds", 0.0),
             folder=folder,
+            voted=bool(said["vote"] and said["vote"]["kept"]),
         )
+
+    @property
+    def kept(self) -> str:
+        """What the rule kept, in words; the identity by vote is no identity."""
+        epoch = self.selected.epoch
+        return (f"epoch {epoch}" if epoch else "identity") + (", by vote" if self.voted else "")
+
+    @property
+    def identity(self) -> bool:
+        """Whether nothing is changed."""
+        return self.selected.epoch == 0 and not self.voted
 
     def to_dict(self, relative_to: Path) -> dict[str, Any]:
         """Return everything as plain values for JSON."""
@@ -52,6 +67,7 @@ class SeedFit:
             "seed": self.seed,
             "identity": figures(self.host),
             "selected": {"epoch": self.selected.epoch, **figures(self.selected)},
+            "voted": self.voted,
             "trained_share": self.share,
             "seconds": self.seconds,
             "recording_seconds": self.recording,
@@ -78,7 +94,7 @@ class Tried:
     @property
     def identities(self) -> int:
         """How many seeds kept the identity."""
-        return sum(fit.selected.epoch == 0 for fit in self.fits)
+        return sum(fit.identity for fit in self.fits)
 
     @property
     def changes(self) -> bool:
@@ -142,13 +158,6 @@ def figures(candidate: Candidate) -> dict[str, Any]:
 def _mean(values: Sequence[float]) -> float:
     """Return the exact mean, rounded once; NaN where a value is none."""
     return statistics.mean(values) if all(map(math.isfinite, values)) else math.nan
-
-
-def _answer(said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what validation says of the kept perturbers, answering as they will."""
-    vote = said["vote"]
-    found: Mapping[str, Any] = vote["candidate"] if vote and vote["kept"] else said["selected"]
-    return found
 
 
 def _candidate(said: Mapping[str, Any]) -> Candidate:

@@ -57,7 +57,7 @@ def seeds_table(sweep: Sweep) -> Table:
         (
             one.label,
             str(fit.seed),
-            "identity" if fit.selected.epoch == 0 else str(fit.selected.epoch),
+            fit.kept,
             *(f"{value:.4f}" for value in fit.selected.by_group.values()),
             f"{fit.selected.difference:.4f}",
             f"{fit.selected.overall:.4f}",
@@ -117,7 +117,7 @@ def _something(sweep: Sweep, first: SeedFit, compare: str) -> tuple[str, ...]:
         f"{first.selected.group_min:.4f}: never the best-looking seed, which would be best by "
         "chance and is not what a mean over seeds speaks of."
     )
-    if first.selected.epoch == 0:
+    if first.identity:
         shipped += " That seed kept the identity: its file changes nothing."
     return (
         f"Chosen: {best.label}, by the rule {sweep.rule!r} (margin {sweep.margin:g}) on validation,"
