@@ -1,6 +1,5 @@
 """The ladder's scenarios keep hosts and teams apart, and its comparisons are what they say."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +8,12 @@ import pytest
 from apple_seg.config import read_experiment
 from apple_seg.errors import AppleSegError
 from benchmarks.ladder import __main__ as ladder
-from benchmarks.ladder import auditing, fitting, picture, probing, tables
+from benchmarks.ladder import auditing, picture, probing, tables
 from benchmarks.ladder.__main__ import HOSTS
 from benchmarks.ladder.auditing import audit_rung, beside, scores_file
-from benchmarks.ladder.climbs import Climb, digest, done
-from benchmarks.ladder.fitting import climb, train_cases
-from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS, VIEWS, settings_of
+from benchmarks.ladder.climbs import Climb
+from benchmarks.ladder.fitting import train_cases
+from benchmarks.ladder.rungs import CONTROL, RUNGS, VIEWS, settings_of
 from benchmarks.ladder.scenarios import (
     AS_DEPLOYED,
     UNDER_REPRESENTED,
@@ -22,7 +21,6 @@ from benchmarks.ladder.scenarios import (
     seen,
     team_cases,
 )
-from benchmarks.ladder.voting import views_of
 from cohorts import GROUPS, toy_cohort
 
 
@@ -238,71 +236,6 @@ def test_a_site_that_is_not_erased_stands_out():
     assert "| deep | 0.70 to 0.50 |" in deep
     assert "| 0.60 to **0.61** | -0.0100 | -0.0040 |" in deep
     assert "| skip | 0.70 to **0.56** |" in skip
-
-
-@pytest.fixture
-def laddered(tmp_path, monkeypatch):
-    """Makes climbs of all cases whose training writes who was trained, and whose vote is kept."""
-    monkeypatch.setenv("HAM10000", "nowhere.zip")
-    experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path)
-
-    def trained(task, _train, _validation, *, progress):
-        task.weights.parent.mkdir(parents=True, exist_ok=True)
-        task.weights.write_bytes(task.name.encode())
-        return Told()
-
-    def voted(task, _validation, *, progress):
-        vote = {"kept": True, "views": list(VIEWS), "candidate": {"epoch": 4}}
-        said = {"weights": digest(task.weights), "vote": vote, "seconds": 5.0}
-        task.vote_record.write_text(json.dumps(said))
-
-    monkeypatch.setattr(fitting, "_fit", trained)
-    monkeypatch.setattr(fitting, "put_rung_to_vote", voted)
-
-    def made(name, cases=None):
-        rung = RUNGS[name]
-        task = Climb(
-            experiment=experiment,
-            scenario=AS_DEPLOYED,
-            cases=cases,
-            name=name,
-            rung=rung,
-            settings=settings_of(rung, cases or 2000, 0),
-        )
-        cohort = toy_cohort(8)
-        split = np.repeat(["train", "val"], 4)
-        cohort = replace(cohort, table=cohort.table.assign(split=split))
-        return task, climb(task, cohort, progress=False)
-
-    return made
-
-
-class Told:
-    """What a fit says."""
-
-    def to_dict(self):
-        return {"selected": {"epoch": 4}, "seconds": 10.0}
-
-
-def test_where_every_case_has_a_mask_the_default_is_the_control_put_to_the_vote(laddered):
-    default, record = laddered(DEFAULT)
-    assert default.weights.read_bytes() == CONTROL.encode()
-    assert record["fit"]["vote"]["kept"]
-    assert record["fit"]["seconds"] == 15
-    assert views_of(default) == VIEWS
-    control, record = laddered(CONTROL)
-    assert record["fit"]["vote"] is None
-    assert views_of(control) == ("as-is",)
-    few, _ = laddered(DEFAULT, cases=100)
-    assert few.weights.read_bytes() == DEFAULT.encode()
-
-
-def test_a_vote_on_other_weights_counts_for_nothing(laddered):
-    task, _ = laddered("consensus-alone")
-    assert done(task) is not None
-    task.weights.write_bytes(b"trained anew")
-    assert done(task) is None
-    assert views_of(task) == ("as-is",)
 
 
 def test_no_audit_before_the_choice_is_committed(monkeypatch):

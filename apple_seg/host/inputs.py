@@ -33,18 +33,17 @@ class Sample(Protocol):
 
 
 class Seen(NamedTuple):
-    """A sample in a view."""
+    """A sample's image in a view; without a mask, which only prompts would be drawn from."""
 
     key: str
     image: NDArray[np.float32]
-    mask: NDArray[np.bool_] | None
     row: Mapping[str, Any]
+    mask: None = None
 
     @classmethod
     def of(cls, case: Sample, view: View) -> "Seen":
-        """Turn image and mask."""
-        mask = None if case.mask is None else view.of(case.mask)
-        return cls(case.key, view.of(case.image), mask, case.row)
+        """Turn the image."""
+        return cls(case.key, view.of(case.image), case.row)
 
 
 class Frame(NamedTuple):

@@ -37,7 +37,7 @@ class Vote:
     """With the epoch of the perturbers that were asked."""
 
     kept: bool
-    """Whether the rule has them rather than answers of one view."""
+    """Whether validation prefers them to answers of one view."""
 
 
 def worst_group(candidates: Sequence[Candidate], margin: float) -> Candidate:

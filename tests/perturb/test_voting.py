@@ -15,15 +15,11 @@ from apple_seg.perturb import FitSettings, MethodSpec, fit
 from apple_seg.perturb.limit import fine_tune
 from apple_seg.ship import attach, read_artifact, save
 from cohorts import GROUPS, SPEC, toy_cohort
+from fits import toy_pipeline
 from hosts import ToyHost
 from views import VIEWS_OF_PLANE, blotched
 
 SETTINGS = FitSettings(epochs=4, batch_size=8, learning_rate=1e-2, views=VIEWS_OF_PLANE)
-
-
-def toy(site=ToyHost.SITE):
-    torch.manual_seed(0)
-    return Pipeline(wrap(ToyHost(), torch.rand(1, 3, 16, 16), sites=[site]), SPEC, ["lesion"])
 
 
 def run(what, pipeline, **changes):
@@ -105,13 +101,13 @@ def test_a_pipeline_answers_by_the_vote_of_its_segmentors_views_and_the_host_in_
 def test_a_host_with_prompts_has_no_vote(columns):
     """Boxes from columns do not turn, and those from the truth would be drawn anew a view."""
     spec = replace(SPEC, prompt=PromptSpec(kind="box", columns=columns))
-    pipeline = Pipeline(toy().segmentor, spec, ["lesion"])
+    pipeline = Pipeline(toy_pipeline().segmentor, spec, ["lesion"])
     with pytest.raises(ConfigError, match="not its box"):
         pipeline.vote([*toy_cohort(1)], ("as-is", "flip-w"))
 
 
 def test_views_that_images_do_not_have_are_refused_at_once():
-    segmentor = toy().segmentor
+    segmentor = toy_pipeline().segmentor
     for wrong in (("as-is", "flip-x"), ("as-is", "flip-d"), ("flip-w",), ()):
         with pytest.raises(ValueError, match="views are 'as-is' alone, or several of"):
             segmentor.views = wrong
@@ -127,7 +123,7 @@ def test_at_strength_0_there_is_no_vote():
 
 
 def test_without_masks_to_judge_by_there_is_no_vote(capsys):
-    pipeline = toy()
+    pipeline = toy_pipeline()
     bare = toy_cohort(split="val", seed=1, masked=False)
     assert run(fit, pipeline, validation=bare, progress=True).vote is None
     assert pipeline.segmentor.views == ("as-is",)
@@ -135,7 +131,7 @@ def test_without_masks_to_judge_by_there_is_no_vote(capsys):
 
 
 def test_a_fit_keeps_the_vote_that_validation_prefers_and_its_file_takes_it_along(tmp_path):
-    pipeline = toy()
+    pipeline = toy_pipeline()
     result = run(fit, pipeline)
     vote, cases = result.vote, [*toy_cohort(4, split="test", seed=2)]
     assert vote.kept
@@ -157,7 +153,7 @@ def test_a_vote_that_validation_does_not_prefer_is_left(monkeypatch):
     monkeypatch.setattr(
         Pipeline, "vote", lambda _self, cases, _views: [np.ones_like(case.mask) for case in cases]
     )
-    pipeline = toy()
+    pipeline = toy_pipeline()
     result = run(fit, pipeline)
     assert result.selected.group_min > result.vote.candidate.group_min
     assert not result.vote.kept
@@ -175,13 +171,13 @@ def test_a_vote_that_validation_does_not_prefer_is_left(monkeypatch):
     ids=["told not to", "another method", "one view"],
 )
 def test_nothing_is_put_to_the_vote_unasked(changes):
-    pipeline = toy()
+    pipeline = toy_pipeline()
     assert run(fit, pipeline, **changes).vote is None
     assert pipeline.segmentor.views == ("as-is",)
 
 
 def test_the_limit_is_put_to_the_vote_by_the_same_rule():
-    pipeline = toy()
+    pipeline = toy_pipeline()
     result = run(fine_tune, pipeline, method=MethodSpec())
     assert result.vote.candidate.group_min > result.selected.group_min
     assert result.vote.kept

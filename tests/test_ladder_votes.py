@@ -1,0 +1,82 @@
+"""The ladder's rungs that answer by vote: whose weights they have, and which vote counts."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from apple_seg.config import read_experiment
+from benchmarks.ladder import fitting
+from benchmarks.ladder.__main__ import HOSTS
+from benchmarks.ladder.climbs import Climb, digest, done
+from benchmarks.ladder.fitting import climb
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS, VIEWS, settings_of
+from benchmarks.ladder.scenarios import AS_DEPLOYED
+from benchmarks.ladder.voting import views_of
+from cohorts import toy_cohort
+
+
+@pytest.fixture
+def laddered(tmp_path, monkeypatch):
+    """Makes climbs of all cases whose training writes who was trained, and whose vote is kept."""
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path)
+
+    def trained(task, _train, _validation, *, progress):
+        task.weights.parent.mkdir(parents=True, exist_ok=True)
+        task.weights.write_bytes(task.name.encode())
+        return Told()
+
+    def voted(task, _validation, *, progress):
+        vote = {"kept": True, "views": list(VIEWS), "candidate": {"epoch": 4}}
+        said = {"weights": digest(task.weights), "vote": vote, "seconds": 5.0}
+        task.vote_record.write_text(json.dumps(said))
+
+    monkeypatch.setattr(fitting, "_fit", trained)
+    monkeypatch.setattr(fitting, "put_rung_to_vote", voted)
+
+    def made(name, cases=None):
+        rung = RUNGS[name]
+        task = Climb(
+            experiment=experiment,
+            scenario=AS_DEPLOYED,
+            cases=cases,
+            name=name,
+            rung=rung,
+            settings=settings_of(rung, cases or 2000, 0),
+        )
+        cohort = toy_cohort(8)
+        split = np.repeat(["train", "val"], 4)
+        cohort = replace(cohort, table=cohort.table.assign(split=split))
+        return task, climb(task, cohort, progress=False)
+
+    return made
+
+
+class Told:
+    """What a fit says."""
+
+    def to_dict(self):
+        return {"selected": {"epoch": 4}, "seconds": 10.0}
+
+
+def test_where_every_case_has_a_mask_the_default_is_the_control_put_to_the_vote(laddered):
+    default, record = laddered(DEFAULT)
+    assert default.weights.read_bytes() == CONTROL.encode()
+    assert record["fit"]["vote"]["kept"]
+    assert record["fit"]["seconds"] == 15
+    assert views_of(default) == VIEWS
+    control, record = laddered(CONTROL)
+    assert record["fit"]["vote"] is None
+    assert views_of(control) == ("as-is",)
+    few, _ = laddered(DEFAULT, cases=100)
+    assert few.weights.read_bytes() == DEFAULT.encode()
+
+
+def test_a_vote_on_other_weights_counts_for_nothing(laddered):
+    task, _ = laddered("consensus-alone")
+    assert done(task) is not None
+    task.weights.write_bytes(b"trained anew")
+    assert done(task) is None
+    assert views_of(task) == ("as-is",)
