@@ -5,11 +5,9 @@ from apple_seg.data.groups import UNKNOWN, Groups
 from apple_seg.data.importers import fairmedfm_manifest
 from apple_seg.data.manifest import Manifest, check
 from apple_seg.data.views import viewed
-from apple_seg.views import VIEWS
 
 __all__ = [
     "UNKNOWN",
-    "VIEWS",
     "Case",
     "Cohort",
     "Groups",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from apple_seg.data import UNKNOWN, VIEWS, Cohort, Groups
+from apple_seg.data import UNKNOWN, Cohort, Groups
 from apple_seg.errors import ConfigError, FitError, GroupError
 from apple_seg.host import PerturbedSegmentor, Pipeline
 from apple_seg.perturb.attributes import Attributes
@@ -17,6 +17,7 @@ from apple_seg.perturb.record import FitSettings
 from apple_seg.perturb.targets import aimed
 from apple_seg.perturb.task import FitTask
 from apple_seg.replay import ReplaySettings
+from apple_seg.views import VIEWS
 
 
 def prepare_fit(

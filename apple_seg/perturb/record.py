@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from apple_seg.data import VIEWS
 from apple_seg.errors import ConfigError
 from apple_seg.names import meant
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.selection import RULES, Candidate, Vote
 from apple_seg.replay import ReplayNote
+from apple_seg.views import VIEWS
 
 
 @dataclass(frozen=True, kw_only=True)

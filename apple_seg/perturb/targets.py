@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from apple_seg.data import VIEWS, Case, Cohort
+from apple_seg.data import Case, Cohort
 from apple_seg.errors import ConfigError
 from apple_seg.host import Pipeline
 from apple_seg.perturb.objectives import Target
+from apple_seg.views import VIEWS
 
 Masks = NDArray[np.bool_]
 

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from tqdm import tqdm
@@ -10,7 +9,7 @@ from tqdm import tqdm
 from apple_seg.data import Cohort, Groups
 from apple_seg.host import Pipeline
 from apple_seg.measure import score
-from apple_seg.perturb.record import FitResult
+from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.selection import Candidate, Vote, allowed, better
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import candidate_of
@@ -39,11 +38,9 @@ def voted(task: FitTask, result: FitResult, processes: Processes = ONE) -> FitRe
         task.pipeline,
         task.validation,
         groups=task.attributes.first,
-        views=task.settings.views,
-        margin=task.settings.margin,
+        settings=task.settings,
         identity=result.candidates[0],
         chosen=result.selected,
-        batch_size=task.settings.batch_size,
         processes=processes,
         progress=task.progress and processes.main,
     )
@@ -56,11 +53,9 @@ def put_to_vote(
     validation: Cohort,
     *,
     groups: Groups | None,
-    views: Sequence[str],
-    margin: float,
+    settings: FitSettings,
     identity: Candidate,
     chosen: Candidate,
-    batch_size: int = 16,
     processes: Processes = ONE,
     progress: bool = True,
 ) -> Vote:
@@ -74,11 +69,10 @@ def put_to_vote(
         pipeline: With the perturbers that were kept; its segmentor's `views` are set, or left.
         validation: The cases that the epoch was chosen on.
         groups: What the epoch was chosen by, if anything.
-        views: That patients could be seen in, two or more.
-        margin: How much no group may lose.
+        settings: Two or more views that patients could be seen in, how much no group may lose,
+            and how many cases are in memory at once.
         identity: What validation said of the host's answers of one view.
         chosen: And of those of the epoch that was kept.
-        batch_size: Cases in memory at once.
         processes: Those that share the cases.
         progress: Whether to show a bar.
 
@@ -86,21 +80,21 @@ def put_to_vote(
         ConfigError: The host's prompts do not turn with the image.
     """
     segmentor = pipeline.segmentor
-    before, segmentor.views = segmentor.views, tuple(views)
+    before, segmentor.views = segmentor.views, settings.views
     try:
         table = score(
             pipeline,
             validation,
             metrics=("dice",),
-            batch_size=batch_size,
+            batch_size=settings.batch_size,
             progress=progress,
-            description=f"validation, by the vote of {len(views)} views",
+            description=f"validation, by the vote of {len(settings.views)} views",
             processes=processes,
         )
     finally:
         segmentor.views = before
     candidate = candidate_of(table, validation, [groups] if groups else [], chosen.epoch)
-    kept = better(candidate, chosen) and allowed(candidate, identity, margin)
+    kept = better(candidate, chosen) and allowed(candidate, identity, settings.margin)
     if kept:
-        segmentor.views = tuple(views)
-    return Vote(views=tuple(views), candidate=candidate, kept=kept)
+        segmentor.views = settings.views
+    return Vote(views=settings.views, candidate=candidate, kept=kept)

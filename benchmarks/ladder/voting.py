@@ -49,11 +49,9 @@ def put_rung_to_vote(task: Climb, validation: Cohort, *, progress: bool) -> None
             pipeline,
             validation,
             groups=task.experiment.groups,
-            views=task.settings.views,
-            margin=task.settings.margin,
+            settings=task.settings,
             identity=Candidate(**fit["candidates"][0]),
             chosen=Candidate(**fit["selected"]),
-            batch_size=task.settings.batch_size,
             progress=progress,
         )
     said = {

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from apple_seg.data import VIEWS, viewed
+from apple_seg.data import viewed
+from apple_seg.views import VIEWS
 from cohorts import toy_cohort
 
 

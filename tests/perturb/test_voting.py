@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from apple_seg.data import VIEWS, viewed
+from apple_seg.data import viewed
 from apple_seg.errors import ConfigError
 from apple_seg.host import OutputSpec, Pipeline, PromptSpec, wrap
 from apple_seg.perturb import FitSettings, MethodSpec, fit
 from apple_seg.perturb.limit import fine_tune
 from apple_seg.ship import attach, read_artifact, save
+from apple_seg.views import VIEWS
 from cohorts import GROUPS, SPEC, toy_cohort
 from fits import toy_pipeline
 from hosts import ToyHost
