@@ -20,19 +20,17 @@ def whole(cells: Mapping[str, Sequence[Result]]) -> str:
 
 
 def brief(cells: Mapping[str, Sequence[Result]]) -> str:
-    """Return one table of all cells, of what most would ask about first."""
-    header = ["host, scenario, fitted on", "rung", "trained", "overall", "group served worst"]
-    lines = tables.heading([*header, "difference", "change of that group", "verdict"])
+    """Return one table, a row a cell: by how much the rungs asked about first lift who is worst."""
+    header = ["host, scenario, fitted on", "served worst", "identity", *map(_bold, _BRIEF)]
+    lines = tables.heading([*header, f"weights that {DEFAULT} trains"])
     for results in in_order(cells):
         first, group = results[0], worst(results[0])
-        host = first["audit"]["against_host"]["host"]
-        cell = f"{first['host']}, {first['scenario']}, {first['cases']} cases: {group}"
-        lines.append(tables.line([cell, "identity", "0", *_gist(host, group), "", ""]))
-        for one in (one for one in results if one["rung"] in _BRIEF):
-            said = one["audit"]["against_host"]
-            gist = _gist(said["perturbed"], group)
-            change = _change(said["change"], group), said["verdict"]["change"]
-            lines.append(tables.line(["", _bold(one["rung"]), _share(one), *gist, *change]))
+        mean = first["audit"]["against_host"]["host"]["by_group"][group]["value"]
+        cell = f"{first['host']}, {first['scenario']}, {first['cases']} cases"
+        found = {one["rung"]: one for one in results}
+        lifts = [_lift(found.get(name), group) for name in _BRIEF]
+        share = _share(found[DEFAULT]) if DEFAULT in found else ""
+        lines.append(tables.line([cell, group, f"{mean:.4f}", *lifts, share]))
     return "\n".join(lines) + "\n"
 
 
@@ -102,16 +100,17 @@ def _share(result: Result) -> str:
     return f"{result['trained_parameters'] / result['host_parameters']:.1%}"
 
 
-def _gist(block: Mapping[str, Any], group: str) -> list[str]:
-    (difference,) = block["difference"].values()
-    blocks = (block["overall"], block["by_group"][group], difference)
-    return [f"{one['value']:.4f}" for one in blocks]
-
-
 def _means(block: Mapping[str, Any]) -> list[str]:
     (difference,) = block["difference"].values()
     blocks = [block["overall"], *block["by_group"].values(), difference]
     return [f"{one['value']:.4f}" for one in blocks]
+
+
+def _lift(result: Result | None, group: str) -> str:
+    if result is None:
+        return ""
+    said = result["audit"]["against_host"]
+    return f"{_change(said['change'], group)}, {said['verdict']['change']}"
 
 
 def _change(block: Mapping[str, Any] | None, group: str) -> str:
