@@ -54,13 +54,9 @@ cluster = "patient_id"
 by = {{ group = ["A", "B"] }}
 reference = "group = A"
 
-[method]
-name = "apple"
-sites = "all"
-perturber = "lean"
-
 [fit]
 epochs = 6
+views = ["as-is", "flip-h", "flip-w", "flip-hw"]
 seed = {seed}
 """
 
