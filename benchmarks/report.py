@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inference import table
-from benchmarks.ladder import picture, probing
+from benchmarks.ladder import picture, probing, racing
 from benchmarks.ladder.probing import read_probes
+from benchmarks.ladder.racing import read_races
 from benchmarks.ladder.results import RESULTS, read_results
 from benchmarks.ladder.tables import brief, in_order, whole
 from benchmarks.speed import tables
@@ -72,6 +73,7 @@ def written_blocks() -> dict[Path, dict[str, str]]:
             "audit-speed": audit_speed(),
             "ladder": whole(read_results()),
             "erasure": probing.table(read_probes()),
+            "race": racing.table(read_races()),
         },
     }
 

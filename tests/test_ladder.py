@@ -115,6 +115,7 @@ def test_every_rung_has_settings_for_few_and_for_many_cases():
         sam_few, sam_many = (settings_of(rung, cases, 2, host="sam") for cases in (50, 2000))
         if rung.where_all:  # the same weights, so fitted just so
             assert many == settings_of(RUNGS[rung.where_all], 2000, 2)
+            assert sam_many == settings_of(RUNGS[rung.where_all], 2000, 2, host="sam")
         own = "epochs" in rung.settings
         assert sam_many.epochs == (many.epochs if own else 2)
         assert (sam_few.epochs == few.epochs) == (own or rung.images != "both")

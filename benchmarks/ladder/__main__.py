@@ -4,10 +4,11 @@
     python -m benchmarks.ladder show --host unet --scenario as-deployed --cases 100
     python -m benchmarks.ladder audit --host unet --scenario as-deployed --cases 100
     python -m benchmarks.ladder probe --rungs leace leace-statistics standardise --seeds 0
+    python -m benchmarks.ladder race --host unet --cases all --seeds 0
 
-`fit`, `show` and `probe` never read a test case. `audit` reads the test split, and refuses to while
-the choices in `rungs.py` are not committed. What is done already is skipped, so that everything can
-be stopped and started again; where a GPU is there, it is used.
+Only `audit` reads a test case, and it refuses to while the choices in `rungs.py` are not committed.
+What is done already is skipped, so that everything can be stopped and started again, but for
+`race`, which fits anew; where a GPU is there, it is used.
 """
 
 import argparse
@@ -23,11 +24,12 @@ from tqdm import tqdm
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Groups
 from apple_seg.errors import AppleSegError
-from benchmarks.ladder.climbs import Climb, done
+from benchmarks.ladder.climbs import Climb, answered, done, worst_of
 from benchmarks.ladder.fitting import climb
 from benchmarks.ladder.probing import probe
+from benchmarks.ladder.racing import race
 from benchmarks.ladder.results import audit_cell
-from benchmarks.ladder.rungs import RUNGS, settings_of
+from benchmarks.ladder.rungs import DEFAULT, LIMIT, RUNGS, settings_of
 from benchmarks.ladder.scenarios import SCENARIOS, team_cases
 from benchmarks.run import changed
 
@@ -102,6 +104,15 @@ def _probe(experiment: Experiment, options: Any) -> None:
             tqdm.write(f"wrote {path}")
 
 
+def _race(experiment: Experiment, options: Any) -> None:
+    cohort = experiment.cohort.read()
+    racers: dict[tuple[str, int], dict[str, Climb]] = {}
+    for task in _climbs(experiment, options):
+        racers.setdefault((task.cell, task.settings.seed), {})[task.name] = task
+    for tasks in tqdm(racers.values(), "races", disable=options.quiet or None):
+        tqdm.write(f"wrote {race(options.host, tasks[DEFAULT], tasks[LIMIT], cohort)}")
+
+
 def _show(experiment: Experiment, options: Any) -> None:
     found: dict[str, list[Any]] = {}
     for task in _climbs(experiment, options):
@@ -113,31 +124,22 @@ def _show(experiment: Experiment, options: Any) -> None:
 
 
 def _said(fit: Any) -> str:
-    host, best = fit["candidates"][0], _answer(fit)
+    host, best = fit["candidates"][0], answered(fit)
     vote = f", by vote: {fit['vote']['kept']}" if fit["vote"] else ""
     return (
-        f"{_worst(host):.4f} -> {_worst(best):.4f} in epoch {best['epoch']}, "
+        f"{worst_of(host):.4f} -> {worst_of(best):.4f} in epoch {best['epoch']}, "
         f"{fit['trained_parameters'] / fit['host_parameters']:.1%} trained, {fit['seconds']:.0f} s"
         f"{vote}"
     )
 
 
 def _table(fits: list[Any]) -> str:
-    gains = [_worst(_answer(fit)) - _worst(fit["candidates"][0]) for fit in fits]
-    overall = [_answer(fit)["overall"] - fit["candidates"][0]["overall"] for fit in fits]
+    gains = [worst_of(answered(fit)) - worst_of(fit["candidates"][0]) for fit in fits]
+    overall = [answered(fit)["overall"] - fit["candidates"][0]["overall"] for fit in fits]
     return (
         f"worst {np.mean(gains):+.4f} ({min(gains):+.4f} to {max(gains):+.4f}, {len(fits)} seeds) "
         f"overall {np.mean(overall):+.4f}, {np.mean([fit['seconds'] for fit in fits]):.0f} s"
     )
-
-
-def _answer(fit: Any) -> Any:
-    vote = fit["vote"]
-    return vote["candidate"] if vote and vote["kept"] else fit["selected"]
-
-
-def _worst(candidate: Any) -> float:
-    return float(min(candidate["by_group"].values()))
 
 
 _ACTIONS: Mapping[str, Callable[[Experiment, Any], None]] = {
@@ -145,6 +147,7 @@ _ACTIONS: Mapping[str, Callable[[Experiment, Any], None]] = {
     "show": _show,
     "audit": _audit,
     "probe": _probe,
+    "race": _race,
 }
 
 

@@ -1,6 +1,7 @@
 """One rung, host, scenario, number of cases and seed: where it is kept, and whether it is."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -103,6 +104,18 @@ def done(task: Climb) -> dict[str, Any] | None:
     fit = {**record["fit"], "vote": said["vote"]}
     fit["seconds"] += said["seconds"]
     return {**record, "fit": fit}
+
+
+def answered(fit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what validation said of a fit's answers, in one view or by the vote that is kept."""
+    vote = fit["vote"]
+    found: dict[str, Any] = vote["candidate"] if vote and vote["kept"] else fit["selected"]
+    return found
+
+
+def worst_of(candidate: Mapping[str, Any]) -> float:
+    """Return the mean Dice of the group that is served worst."""
+    return float(min(candidate["by_group"].values()))
 
 
 def digest(weights: Path) -> str:

@@ -68,6 +68,9 @@ DEFAULT = "consensus"
 """What the library does if it is told nothing, chosen on validation; `MethodSpec` says why. Where
 every case has a mask it trains what the control does, and answers by vote."""
 
+LIMIT = "fine-tuning"
+"""What training the whole host brings."""
+
 _BESIDE = {"draws": None}
 """Where a few cases have masks, and all the others that a team has are fitted on beside them."""
 
@@ -91,7 +94,7 @@ RUNGS: Mapping[str, Rung] = {
     "consensus": Rung(
         method=MethodSpec(name="consensus"), settings=_BESIDE, images="both", where_all=CONTROL
     ),
-    "fine-tuning": Rung(
+    LIMIT: Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3},
         few={"learning_rate": 3e-4},
@@ -104,7 +107,7 @@ RUNGS: Mapping[str, Rung] = {
         on=_GENTLY,
         images="both",
         trains="host",
-        where_all="fine-tuning",
+        where_all=LIMIT,
     ),
     "from-scratch": Rung(
         method=MethodSpec(name="segmentation-only"),
