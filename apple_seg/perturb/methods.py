@@ -91,7 +91,8 @@ class MethodSpec:
 
     The default, "consensus", is what validation cases chose before any test case was looked at:
     those of the ladder's UNet (`benchmarks/ladder`), by three seeds of sites, objectives and the
-    vote, by one or two of the rest; its SAM-like host was asked about sites alone, by one seed.
+    vote, by one or two of the rest; its SAM-like host was asked about sites, rates and views alone,
+    by one seed.
 
     - *Sites*: perturbing what each stage hands on, to the deeper encoder as well as to the decoder,
       lifted the group served worst 1.5 to 2 times as much as such perturbers where the decoder

@@ -60,7 +60,8 @@ class FitSettings:
     views: tuple[str, ...] = ("as-is",)
     """Each case is seen in one of these, drawn anew every epoch: "as-is", "flip-h", "flip-w",
     "flip-hw", "flip-d" (mirrored along height, width, depth), "turn-90", "turn-270", "transpose",
-    "antitranspose" (height and width exchanged)."""
+    "antitranspose" (height and width exchanged). Views in which the host is at a loss, because it
+    was not trained in them, pull a vote down: leave them out."""
 
     prompts: int = 1
     """So many boxes or points are drawn from each true mask, and one of them used at a time; for
