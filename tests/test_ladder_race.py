@@ -7,10 +7,9 @@ import pytest
 from apple_seg.config import read_experiment
 from benchmarks.ladder import racing
 from benchmarks.ladder.__main__ import HOSTS
-from benchmarks.ladder.climbs import Climb
 from benchmarks.ladder.racing import race, read_races, table, target
-from benchmarks.ladder.rungs import DEFAULT, LIMIT, RUNGS, settings_of
-from benchmarks.ladder.scenarios import AS_DEPLOYED
+from benchmarks.ladder.rungs import DEFAULT, LIMIT
+from climbs import climb_of
 from cohorts import toy_cohort
 
 HOST = 0.8
@@ -40,17 +39,7 @@ def raced(tmp_path, monkeypatch):
 
     monkeypatch.setattr(racing, "climb", fitted)
     experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path / "kept")
-    default, limit = (
-        Climb(
-            experiment=experiment,
-            scenario=AS_DEPLOYED,
-            cases=None,
-            name=name,
-            rung=RUNGS[name],
-            settings=settings_of(RUNGS[name], 2000, 0),
-        )
-        for name in (DEFAULT, LIMIT)
-    )
+    default, limit = (climb_of(experiment, name) for name in (DEFAULT, LIMIT))
     path = race("unet", default, limit, toy_cohort(4), tmp_path)
     assert path.name == "unet-as-deployed-all-age.json"
     assert len({*folders}) == 6

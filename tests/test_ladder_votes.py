@@ -9,11 +9,11 @@ import pytest
 from apple_seg.config import read_experiment
 from benchmarks.ladder import fitting
 from benchmarks.ladder.__main__ import HOSTS
-from benchmarks.ladder.climbs import Climb, digest, done
+from benchmarks.ladder.climbs import digest, done
 from benchmarks.ladder.fitting import climb
-from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS, VIEWS, settings_of
-from benchmarks.ladder.scenarios import AS_DEPLOYED
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, VIEWS
 from benchmarks.ladder.voting import views_of
+from climbs import climb_of
 from cohorts import toy_cohort
 
 
@@ -37,15 +37,7 @@ def laddered(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "put_rung_to_vote", voted)
 
     def made(name, cases=None):
-        rung = RUNGS[name]
-        task = Climb(
-            experiment=experiment,
-            scenario=AS_DEPLOYED,
-            cases=cases,
-            name=name,
-            rung=rung,
-            settings=settings_of(rung, cases or 2000, 0),
-        )
+        task = climb_of(experiment, name, cases)
         cohort = toy_cohort(8)
         split = np.repeat(["train", "val"], 4)
         cohort = replace(cohort, table=cohort.table.assign(split=split))
