@@ -21,6 +21,7 @@ from benchmarks.ladder.scenarios import (
     seen,
     team_cases,
 )
+from climbs import climb_of
 from cohorts import GROUPS, toy_cohort
 
 
@@ -119,6 +120,19 @@ def test_every_rung_has_settings_for_few_and_for_many_cases():
         own = "epochs" in rung.settings
         assert sam_many.epochs == (many.epochs if own else 2)
         assert (sam_few.epochs == few.epochs) == (own or rung.images != "both")
+
+
+def test_a_hosts_file_names_the_perturber_where_a_rung_has_the_default_one(monkeypatch):
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    unet, sam = (read_experiment(HOSTS[name]) for name in ("unet", "sam"))
+    assert climb_of(unet, CONTROL).method == RUNGS[CONTROL].method
+    named = climb_of(sam, CONTROL).method.parts.perturber
+    assert (
+        named == climb_of(sam, "worst-group").method.parts.perturber == {"name": "lean", "rank": 8}
+    )
+    assert climb_of(sam, CONTROL).identity != climb_of(unet, CONTROL).identity
+    for other in ("apple", "affine", "leace", "fine-tuning"):
+        assert climb_of(sam, other).method == RUNGS[other].method
 
 
 @pytest.fixture

@@ -15,10 +15,16 @@ def sites(host: Any) -> list[Site]:
 
 
 def stages(host: Any) -> list[Site]:
-    """Add what each block of a ViT hands on: tokens (N, h, w, C)."""
-    blocks = getattr(host.image_encoder, "blocks", ())
-    inner = [Site(f"image_encoder.blocks.{place}", axis=-1) for place in range(len(blocks))]
-    return [*sites(host), *inner]
+    """Add what a ViT hands on within its encoder: tokens (N, h, w, C).
+
+    Of its patches, of each block, and of the two layer norms in each, which attention and MLP read.
+    """
+    encoder = host.image_encoder
+    parts = ["", ".norm1", ".norm2"]
+    blocks = range(len(getattr(encoder, "blocks", ())))
+    paths = [f"blocks.{place}{part}" for place in blocks for part in parts]
+    inner = ["patch_embed", *paths] if paths else []
+    return [*sites(host), *(Site(f"image_encoder.{path}", axis=-1) for path in inner)]
 
 
 def segment(

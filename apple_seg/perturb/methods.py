@@ -98,8 +98,12 @@ class MethodSpec:
       lifted the group served worst 1.5 to 2 times as much as such perturbers where the decoder
       reads, and three times as much as APPLE at the bottleneck, with a sixteenth of its weights.
     - *Perturber*: more of them (rank 40, context), other shapes of the same size, batch norm in
-      them and further sites inside the stages brought nothing that one could tell from another
-      seed; a gain and a shift a channel (`affine`) brings a third.
+      them and, in the UNet, further sites inside the stages brought nothing that one could tell
+      from another seed; a gain and a shift a channel (`affine`) brings a third.
+    - *Transformers*: perturbers behind the layer norms of a ViT's blocks, beside those behind the
+      blocks, lifted the under-represented group of the SAM-like host .0158 where those behind the
+      blocks alone lifted it .0134, with fewer weights; in its decoder they added nothing. Training
+      the whole host brought .0200, its encoder alone .0170, its decoder alone .0058.
     - *Objective*: segmentation loss alone. Worst-group weighting brought the group served worst
       .0005 and .0007 more in the two scenarios, less than its own seeds differ by, and less to all
       together; FEBS .0015 less and .0005 more, HSIC .0023 less and as much; weights by group or by

@@ -9,7 +9,8 @@ from typing import Any
 
 from apple_seg.config import Experiment
 from apple_seg.files import to_json
-from apple_seg.perturb import FitSettings
+from apple_seg.perturb import FitSettings, MethodSpec
+from apple_seg.perturb.methods import Parts
 from benchmarks.ladder.rungs import RUNGS, Rung
 from benchmarks.ladder.scenarios import of_scenario
 
@@ -33,6 +34,13 @@ class Climb:
     def cell(self) -> str:
         """Name what all rungs share that can be compared with each other."""
         return f"{self.scenario}-{self.cases or 'all'}-{self.experiment.groups.attribute}"
+
+    @property
+    def method(self) -> MethodSpec:
+        """The rung's, with the perturber that the host's file names in place of the default one."""
+        method, named = self.rung.method, self.experiment.method.perturber
+        default = self.rung.trains == "perturbers" and method.parts.perturber == Parts().perturber
+        return method if named is None or not default else replace(method, perturber=named)
 
     @property
     def stem(self) -> Path:
@@ -59,7 +67,7 @@ class Climb:
     @property
     def identity(self) -> dict[str, Any]:
         """What another fit would have otherwise, as JSON has it; how it answers is not in it."""
-        parts = asdict(self.rung.method.parts)
+        parts = asdict(self.method.parts)
         del parts["vote"]
         said = {"method": parts, "images": self.rung.images, "settings": self.settings}
         loaded: dict[str, Any] = json.loads(to_json(said))

@@ -67,7 +67,7 @@ def train_cases(task: Climb, train: Cohort) -> Cohort:
 def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> FitResult:
     """Train, and keep the weights."""
     experiment = of_scenario(task.experiment, task.scenario)
-    experiment = replace(experiment, method=replace(task.rung.method, vote=False))
+    experiment = replace(experiment, method=replace(task.method, vote=False))
     if task.rung.trains == "host from scratch":
         experiment = replace(experiment, host=replace(experiment.host, checkpoint=None))
         torch.manual_seed(task.settings.seed)
@@ -101,7 +101,7 @@ def _untrained(task: Climb, pipeline: Pipeline, validation: Cohort, *, progress:
     scores = score(pipeline, validation, metrics=("dice",), progress=progress)
     host = candidate_of(scores, validation, [task.experiment.groups], 0)
     return FitResult(
-        method=task.rung.method,
+        method=task.method,
         settings=task.settings,
         sites=(),
         n_fit=0,

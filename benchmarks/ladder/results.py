@@ -74,7 +74,7 @@ def _result(host: str, climbs: Sequence[Climb], audit: Mapping[str, Any]) -> dic
         "seeds": [climb.settings.seed for climb in climbs],
         "whole_host": first.rung.whole_host,
         "images": first.rung.images,
-        "method": first.rung.method.parts,
+        "method": first.method.parts,
         "settings": {**first.identity["settings"], "seed": None},
         "sites": fits[0]["sites"],
         "trained_parameters": fits[0]["trained_parameters"],
