@@ -22,15 +22,19 @@ def voted(task: FitTask, result: FitResult, processes: Processes = ONE) -> FitRe
     A host with prompts has none, and without masks of their own validation cases cannot tell: what
     stands in for them is such a vote itself.
     """
-    if not task.method.parts.vote or len(task.settings.views) < 2:
+    if not task.method.parts.vote:
         return result
     bare = not (task.validation.table["mask"] != "").all()
     prompted = task.pipeline.spec.prompt.kind != "none"
-    if bare or prompted or task.method.parts.target == "host":
+    why = ""
+    if len(task.settings.views) < 2:
+        why = "[fit] views names one; name those that a patient could be seen in"
+    elif prompted:
+        why = "the host has prompts"
+    elif bare or task.method.parts.target == "host":
+        why = "validation cases lack masks to judge it by"
+    if why:
         if task.progress and processes.main:
-            why = (
-                "the host has prompts" if prompted else "validation cases lack masks to judge it by"
-            )
             tqdm.write(f"answers are of one view, not of a vote: {why}", file=sys.stderr)
         return result
     start = time.perf_counter()

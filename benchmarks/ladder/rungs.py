@@ -70,7 +70,8 @@ class Rung:
 CONTROL = "segmentation-only"
 
 DEFAULT = "consensus"
-"""What the library does if it is told nothing, chosen on validation; `MethodSpec` says why. Where
+"""The library's default method, chosen on validation; `MethodSpec` says why. Views and the running
+mean are those of `settings_of`: without several views there is no vote. Where
 every case has a mask it trains what the control does, and answers by vote."""
 
 LIMIT = "fine-tuning"
