@@ -1,11 +1,9 @@
 """The limit: what training the whole host on the same cases, to the same end, would bring."""
 
-import copy
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -21,7 +19,6 @@ from apple_seg.perturb.progress import Progress
 from apple_seg.perturb.recipe import Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.reporting import epoch_event, result_of
-from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import validate
@@ -61,11 +58,16 @@ def fine_tune(
     Raises:
         FitError: As `fit` raises it.
         GroupError: As `fit` raises it.
-        ConfigError: The method is solved, not trained.
+        ConfigError: The method is solved, not trained, or goes by the host as deployed.
     """
     method = method or MethodSpec(name="segmentation-only")
     if method.solved:
         raise ConfigError(f"{method.name} is solved for perturbers; a host cannot be trained so")
+    if asking := method.asks_the_host:
+        raise ConfigError(
+            f"{', '.join(asking)} of {method.name} goes by what the host as deployed says, which "
+            "is gone once it is trained; a host cannot be trained so"
+        )
     task = prepare_fit(
         pipeline,
         train=train,
@@ -114,7 +116,9 @@ class _Tuning:
     def run(self) -> FitResult:
         """Train, select, install."""
         settings, progress = self.task.settings, self.progress
+        start = time.perf_counter()
         self._validate()
+        progress.seconds = time.perf_counter() - start
         for epoch in range(1, settings.epochs + 1):
             start = time.perf_counter()
             torch.manual_seed(settings.seed + epoch)
@@ -140,7 +144,6 @@ class _Tuning:
         device = next(self.host.parameters()).device
         batches = self.task.sampler.epoch(epoch)
         label = f"epoch {epoch}/{self.task.settings.epochs}"
-        found = []
         bar = tqdm(
             stream(self.feed, batches, device),
             label,
@@ -148,25 +151,14 @@ class _Tuning:
             disable=None if self.task.progress else True,
             leave=False,
         )
-        for batch in bar:
-            found.append(self.stepper.backward(self.feed, batch))
-            self.stepper.update()
+        losses = self.stepper.epoch(self.feed, bar, len(batches))
         self.task.pipeline.segmentor.eval()
-        means = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-        return means | self.recipe.objective.end_epoch()
+        return losses
 
     def _validate(self) -> None:
         """Validate the host as it is, and keep its weights if the rule does."""
-        progress, settings = self.progress, self.task.settings
-        epoch = len(progress.candidates)
-        progress.candidates.append(
-            validate(self.feed, self.task, epoch, processes=ONE, progress=self.task.progress)
+        epoch = len(self.progress.candidates)
+        candidate = validate(
+            self.feed, self.task, epoch, processes=ONE, progress=self.task.progress
         )
-        if (
-            RULES[settings.selection or self.task.method.selection](
-                progress.candidates, settings.margin
-            ).epoch
-            == epoch
-        ):
-            progress.kept = epoch
-            progress.best = [copy.deepcopy(self.host.state_dict())]
+        self.progress.judge(candidate, self.task.rule, [self.host])

@@ -190,6 +190,17 @@ class MethodSpec:
         """Whether the perturbers are set at once, and not trained by steps."""
         return name_and_options(self.parts.perturber)[0] in SOLVED
 
+    @property
+    def asks_the_host(self) -> list[str]:
+        """The parts that go by what the host as deployed makes of a case that is fitted on."""
+        parts = self.parts
+        asking = {
+            'target "host"': parts.target == "host",
+            "term preserve": "preserve" in parts.terms and weighed(parts.terms["preserve"])[0] > 0,
+            "weighting hard-cases": name_and_options(parts.weighting)[0] == "hard-cases",
+        }
+        return [part for part, asks in asking.items() if asks]
+
     def _check_solved(self) -> None:
         """Refuse what has no part in a method that is not trained by steps, or is named for one."""
         recipe, perturber = (

@@ -1,5 +1,6 @@
 """A fit is made ready: what cannot be fitted is refused before anything is changed."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -38,21 +39,26 @@ def prepare_fit(
         FitError: There are fewer cases than a batch, or no masks, or patients that are in both
             cohorts, or the segmentor is detached, disabled, or under `no_grad`.
         GroupError: Cases of one group only, or a group without validation cases.
-        ConfigError: The settings ask for what this host's prompts do not allow.
+        ConfigError: The settings ask for what this host's prompts do not allow, or for groups where
+            there are none.
     """
     check_state(pipeline.segmentor)
     settings = replace(settings, selection=settings.selection or method.selection)
     _check_drawing(pipeline, settings)
+    _check_cohorts(train, validation, method, settings)
+    attributes = Attributes.of(train.table, groups, method.numbers)
+    if settings.balanced and not attributes.groups:
+        raise ConfigError("[fit] balanced draws each group equally often, and there are no groups")
+    for one in attributes.groups:
+        _check_groups(one, train, validation)
+    start = time.perf_counter()
     train, validation = (
         aimed(pipeline, cohort, method.parts.target, settings.views, progress=progress)
         for cohort in (train, validation)
     )
-    _check_cohorts(train, validation, settings)
-    attributes = Attributes.of(train.table, groups, method.numbers)
-    for one in attributes.groups:
-        _check_groups(one, train, validation)
+    drawing = time.perf_counter() - start
     return FitTask(
-        pipeline, train, validation, attributes, method, settings, replay, folder, progress
+        pipeline, train, validation, attributes, method, settings, replay, folder, progress, drawing
     )
 
 
@@ -91,14 +97,16 @@ def check_state(segmentor: PerturbedSegmentor) -> None:
             raise FitError(f"{site} fires {shape.calls} times an image; a fit needs once")
 
 
-def _check_cohorts(train: Cohort, validation: Cohort, settings: FitSettings) -> None:
+def _check_cohorts(
+    train: Cohort, validation: Cohort, method: MethodSpec, settings: FitSettings
+) -> None:
     if shared := sorted({*train.clusters} & {*validation.clusters}):
         raise FitError(
             f"{len(shared)} patients ({', '.join(map(str, shared[:3]))}, ...) are among the "
             "train and the validation cases; the epoch would be chosen on what was trained on"
         )
     for name, cohort in (("train", train), ("validation", validation)):
-        if not cohort.annotated:
+        if method.parts.target == "masks" and not cohort.annotated:
             missing = int((cohort.table["mask"] == "").sum())
             raise FitError(
                 f"{missing} of {len(cohort)} {name} cases have no mask; "

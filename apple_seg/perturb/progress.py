@@ -1,5 +1,6 @@
 """How far a fit has come: what it takes to go on after a kill as if nothing had happened."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from apple_seg.errors import FitError
 from apple_seg.files import plain, replacing, to_json_line, write_text
-from apple_seg.perturb.selection import Candidate
+from apple_seg.perturb.selection import Candidate, Rule
 
 CHECKPOINT, LOG = "checkpoint.pt", "log.jsonl"
 
@@ -53,6 +54,13 @@ class Progress:
     def idle(self) -> int:
         """How many epochs in a row the rule would keep none of."""
         return self.epoch - self.kept
+
+    def judge(self, candidate: Candidate, rule: Rule, modules: Sequence[nn.Module]) -> None:
+        """Add what validation says of the last epoch, and keep its weights if the rule does."""
+        self.candidates.append(candidate)
+        if rule(self.candidates).epoch == candidate.epoch:
+            self.kept = candidate.epoch
+            self.best = [copy.deepcopy(one.state_dict()) for one in modules]
 
     def write_log(self, folder: Path | None) -> None:
         """Write all events, a JSON object a line."""

@@ -66,7 +66,7 @@ def result_of(task: FitTask, recipe: Recipe, progress: Progress, note: ReplayNot
         selected=progress.candidates[progress.kept],
         candidates=tuple(progress.candidates),
         losses=tuple(progress.losses),
-        seconds=progress.seconds,
+        seconds=task.drawing + progress.seconds,
         training_seconds=tuple(
             line["seconds_training"] for line in progress.log if line.get("epoch")
         ),

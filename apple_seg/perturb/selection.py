@@ -28,6 +28,10 @@ class Candidate:
         return max(values) - min(values)
 
 
+Rule = Callable[[Sequence[Candidate]], Candidate]
+"""Which of the candidates is kept; the identity is the first."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vote:
     """What validation says of answers by the vote of several views."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,18 +28,31 @@ class Stepper:
         self.accelerator = accelerator
         self.pipeline = task.pipeline
         self.recipe = recipe
+        self.accumulate = settings.accumulate
         self.sizes = task.attributes.sizes
         self.parameters = [value for one in recipe.perturbers for value in one.parameters()]
         self._adam = torch.optim.AdamW(
             self.parameters, settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._average = _running_mean(recipe.perturbers, settings.average)
-        steps = settings.epochs * -(-batches // settings.accumulate)
+        steps = settings.epochs * -(-batches // self.accumulate)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._adam, steps)
         # After the schedule, which wraps the optimiser's step: a gradient scaler puts back its own.
         self._optimizer = accelerator.prepare_optimizer(self._adam)
         self.proved = False
         """Whether a gradient has been seen to reach each perturber through the masks."""
+
+    def epoch(self, feed: Feed, batches: Iterable[TrainBatch], count: int) -> dict[str, float]:
+        """Go through an epoch's `count` batches; return the mean of each loss term."""
+        found: dict[str, list[float]] = {}
+        for step, batch in enumerate(batches):
+            together = min(self.accumulate, count - step // self.accumulate * self.accumulate)
+            for name, value in self.backward(feed, batch, share=1 / together).items():
+                found.setdefault(name, []).append(value)
+            if (step + 1) % self.accumulate == 0 or step + 1 == count:
+                self.update()
+        means = {name: float(np.mean(values)) for name, values in found.items()}
+        return means | self.recipe.objective.end_epoch()
 
     def backward(self, feed: Feed, batch: TrainBatch, *, share: float = 1.0) -> dict[str, float]:
         """Add one batch's gradients, times `share`; return its loss terms.

@@ -16,6 +16,7 @@ from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.recipe import Problem
 from apple_seg.perturb.record import FitSettings
 from apple_seg.perturb.sampling import Sampler
+from apple_seg.perturb.selection import RULES, Rule
 from apple_seg.replay import ReplayNote, ReplaySettings
 
 
@@ -32,6 +33,8 @@ class FitTask:
     replay: ReplaySettings
     folder: Path | None
     progress: bool
+    drawing: float = 0.0
+    """Seconds that it took to draw the masks that stand in for true ones."""
 
     def identity(self, note: ReplayNote) -> dict[str, Any]:
         """Return what makes another fit another one, as plain values."""
@@ -49,6 +52,15 @@ class FitTask:
             "precision": self.replay.precision,
             "versions": [version("apple-seg"), torch.__version__],
         }
+
+    @property
+    def rule(self) -> Rule:
+        """Which epoch is kept."""
+        named, margin = (
+            RULES[self.settings.selection or self.method.selection],
+            self.settings.margin,
+        )
+        return lambda candidates: named(candidates, margin)
 
     @property
     def problem(self) -> Problem:

@@ -1,13 +1,11 @@
 """Fit the perturbers of a wrapped host: train, validate after every epoch, keep the best."""
 
-import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -26,7 +24,6 @@ from apple_seg.perturb.recipe import Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.reporting import epoch_event, result_of, start_event, tracked
 from apple_seg.perturb.sampling import part_of
-from apple_seg.perturb.selection import RULES
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import validate
@@ -210,7 +207,6 @@ class _Fit:
 
     def _train_epoch(self, feed: Feed, stepper: Stepper, epoch: int) -> dict[str, float]:
         self.segmentor.train()
-        sums: dict[str, list[float]] = {}
         batches = self.task.sampler.epoch(epoch)
         parts = [part_of(batch, self.processes.rank, self.processes.count) for batch in batches]
         label = f"epoch {epoch}/{self.settings.epochs}"
@@ -218,16 +214,9 @@ class _Fit:
         bar = tqdm(
             stream(feed, parts, self.device), label, total=len(parts), disable=quiet, leave=False
         )
-        accumulate = self.settings.accumulate
-        for step, batch in enumerate(bar):
-            together = min(accumulate, len(parts) - step // accumulate * accumulate)
-            for name, value in stepper.backward(feed, batch, share=1 / together).items():
-                sums.setdefault(name, []).append(value)
-            if (step + 1) % accumulate == 0 or step + 1 == len(parts):
-                stepper.update()
+        losses = stepper.epoch(feed, bar, len(parts))
         self.segmentor.eval()
-        means = {name: float(np.mean(values)) for name, values in sums.items()}
-        return means | stepper.recipe.objective.end_epoch()
+        return losses
 
     def _validate(self, feed: Feed, recipe: Recipe, losses: dict[str, float]) -> None:
         """Validate the perturbers as they are, and keep them if the rule does."""
@@ -239,15 +228,9 @@ class _Fit:
             processes=self.processes,
             progress=self.speaks,
         )
-        progress = self.progress
-        progress.candidates.append(candidate)
         if epoch:
-            progress.losses.append(losses)
-        rule = RULES[self.settings.selection or self.task.method.selection]
-        selected = rule(progress.candidates, self.settings.margin)
-        if selected.epoch == epoch:
-            progress.kept = epoch
-            progress.best = [copy.deepcopy(one.state_dict()) for one in recipe.perturbers]
+            self.progress.losses.append(losses)
+        self.progress.judge(candidate, self.task.rule, recipe.perturbers)
 
     def _log_epoch(self, losses: Mapping[str, float], trained: float, seconds: float) -> None:
         progress = self.progress

@@ -46,6 +46,8 @@ def validate(
             f"after epoch {epoch} what the perturbed host returns is not finite any more; lower "
             "[fit] learning_rate"
         ) from None
+    if not epoch:
+        _check_scored(table, cohort, task.attributes.groups[:1])
     return candidate_of(table, cohort, task.attributes.groups[:1], epoch)
 
 
@@ -54,22 +56,40 @@ def candidate_of(
 ) -> Candidate:
     """Return what scores say: overall, by the groups of one attribute if any, and of the tail.
 
-    Raises:
-        FitError: A group has no Dice at all.
+    A group whose masks are all empty, and rightly left so, has a Dice of 1.
     """
-    per_case = scores.groupby("case")["dice"].mean().reindex(cohort.table["case"])
-    dice = per_case.to_numpy()
-    by_group = {}
-    for groups in attributes:
-        codes = groups.codes(cohort.table)
-        by_group = {label: _mean(dice[codes == code]) for code, label in enumerate(groups.labels)}
-    if lost := [label for label, mean in by_group.items() if not np.isfinite(mean)]:
-        raise FitError(
-            f"no Dice for any validation case of {', '.join(map(repr, lost))}: their masks are "
-            "empty, and so are the predictions"
-        )
+    dice = _per_case(scores, cohort)
+    by_group = {
+        label: 1.0 if np.isnan(mean) else mean
+        for groups in attributes
+        for label, mean in _by_group(dice, cohort, groups).items()
+    }
     known = np.sort(dice[np.isfinite(dice)])
     return Candidate(epoch, _mean(dice), by_group, _mean(known[: max(1, round(TAIL * len(known)))]))
+
+
+def _check_scored(scores: pd.DataFrame, cohort: Cohort, attributes: Sequence[Groups]) -> None:
+    """Refuse validation cases that say nothing of the host as deployed."""
+    dice = _per_case(scores, cohort)
+    means = [_by_group(dice, cohort, groups) for groups in attributes]
+    lost = [repr(label) for one in means for label, mean in one.items() if np.isnan(mean)]
+    if lost or np.isnan(dice).all():
+        raise FitError(
+            f"no Dice for any validation case{' of ' if lost else ''}{', '.join(lost)}: their "
+            "masks are empty, and so are the predictions"
+        )
+
+
+def _per_case(scores: pd.DataFrame, cohort: Cohort) -> NDArray[np.float64]:
+    """Return the Dice (N,) of each case, NaN where its mask and the prediction are empty."""
+    per_case = scores.groupby("case")["dice"].mean().reindex(cohort.table["case"])
+    dice: NDArray[np.float64] = per_case.to_numpy(np.float64)
+    return dice
+
+
+def _by_group(dice: NDArray[np.float64], cohort: Cohort, groups: Groups) -> dict[str, float]:
+    codes = groups.codes(cohort.table)
+    return {label: _mean(dice[codes == code]) for code, label in enumerate(groups.labels)}
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -32,7 +32,7 @@ def voted(task: FitTask, result: FitResult, processes: Processes = ONE) -> FitRe
     elif prompted:
         why = "the host has prompts"
     elif bare or task.method.parts.target == "host":
-        why = "validation cases lack masks to judge it by"
+        why = "validation has no true masks to judge it by"
     if why:
         if task.progress and processes.main:
             tqdm.write(f"answers are of one view, not of a vote: {why}", file=sys.stderr)

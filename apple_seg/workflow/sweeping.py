@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from apple_seg.data import Cohort
-from apple_seg.errors import AppleSegError, FitError
+from apple_seg.errors import AppleSegError, ConfigError, FitError
 from apple_seg.files import plain, to_json, write_text
 from apple_seg.host import PerturbedSegmentor
 from apple_seg.perturb import fit
@@ -141,6 +141,7 @@ def _fit_all(plan: Plan, cases: _Cases, *, progress: bool) -> Iterator[Tried]:
 
 def _tasks(plan: Plan, cases: _Cases) -> Iterator[_Task]:
     """Yield every fit, after a look that each combination can be fitted."""
+    _check_judged_alike(plan, cases.validation)
     sites: dict[Any, list[Combination]] = {}
     for one in plan.combinations:
         sites.setdefault(one.experiment.method.parts.sites, []).append(one)
@@ -154,6 +155,22 @@ def _tasks(plan: Plan, cases: _Cases) -> Iterator[_Task]:
         for one in plan.combinations:
             settings = {**identities[one]["settings"], "seed": seed}
             yield _Task(one, seed, {**identities[one], "settings": settings})
+
+
+def _check_judged_alike(plan: Plan, validation: Cohort) -> None:
+    """Refuse combinations whose validation Dice is against different masks."""
+    for one in plan.combinations:
+        method, views = one.experiment.method.parts, one.experiment.fit.views
+        agreed = method.target == "consensus" and not validation.annotated
+        against = "host" if method.target == "host" else views if agreed else "truth"
+        if one is plan.combinations[0]:
+            first = against
+        elif against != first:
+            raise ConfigError(
+                f"{plan.combinations[0].label} and {one.label} would be judged by different masks "
+                "(true ones, the host's own, or the mean of different views of it), and cannot be "
+                "compared: sweep over each by itself"
+            )
 
 
 def _identity(one: Combination, cases: _Cases, segmentor: PerturbedSegmentor) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Combination:
             "parts": [name_and_options(one) for one in named],
             "terms": {name: weighed(parts.terms[name]) for name in sorted(parts.terms)},
             "target": parts.target,
+            "vote": parts.vote and len(fit.views) > 1,
             "numbers": method.numbers,
         }
         return to_json_line({**said, "fit": asdict(fit)})
@@ -144,7 +145,8 @@ def plan_sweep(
     for one in made:
         first.setdefault(one.does, one)
     kept = tuple(first.values())
-    _check_rule(kept[0].experiment)
+    for one in kept:
+        _check_rule(one.experiment)
     return Plan(kept, numbers, (*_same(made, first), *_controls(kept)))
 
 
