@@ -264,23 +264,26 @@ def describe_machine() -> dict[str, str]:
 @cache
 def commit() -> str:
     """Return the commit that this ran on, asked at the start; a + where files had changed."""
-    return (_git("rev-parse", "--short", "HEAD") or "unknown") + (
-        "+" if changed("../apple_seg") else ""
-    )
+    return (_git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed() else "")
 
 
-def changed(path: str) -> bool:
-    """Say whether tracked files, from here, are not as they were committed."""
-    return bool(_git("status", "--porcelain", "--untracked-files=no", "--", path))
+def changed() -> bool:
+    """Say whether code or settings are not as they were committed, or git does not tell."""
+    code = ("*.py", "*.toml", "../apple_seg", "../adapters")
+    return _git("status", "--porcelain", "--", *code) != ""
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _git(*arguments: str) -> str | None:
+    """Return what git says, asked here; None where it says nothing."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
     return done.stdout.strip()
 
 

@@ -239,6 +239,7 @@ def test_a_site_that_is_not_erased_stands_out():
     result = {
         "host": "unet",
         "scenario": AS_DEPLOYED,
+        "cases": "all",
         "rung": "leace",
         "sites": [{"site": "deep", **read(0.7, 0.5)}, {"site": "skip", **read(0.7, 0.56)}],
         "masks": read(0.6, 0.61),
@@ -255,11 +256,11 @@ def test_a_site_that_is_not_erased_stands_out():
 
 def test_no_audit_before_the_choice_is_committed(monkeypatch):
     monkeypatch.setenv("HAM10000", "nowhere.zip")
-    monkeypatch.setattr(ladder, "changed", lambda path: path == "ladder/rungs.py")
+    monkeypatch.setattr(ladder, "changed", lambda: True)
     monkeypatch.setattr("sys.argv", ["ladder", "audit"])
-    with pytest.raises(AppleSegError, match="commit the choice first"):
+    with pytest.raises(AppleSegError, match="commit the choice before"):
         ladder.main()
-    monkeypatch.setattr(ladder, "changed", lambda _path: False)
+    monkeypatch.setattr(ladder, "changed", lambda: False)
     with pytest.raises(AppleSegError, match="nowhere"):  # the next thing that it asks for
         ladder.main()
 

@@ -41,7 +41,7 @@ def raced(tmp_path, monkeypatch):
     experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path / "kept")
     default, limit = (climb_of(experiment, name) for name in (DEFAULT, LIMIT))
     path = race("unet", default, limit, toy_cohort(4), tmp_path)
-    assert path.name == "unet-as-deployed-all-age.json"
+    assert path.name == "unet-as-deployed-all-age-seed-0.json"
     assert len({*folders}) == 6
     assert not any(folder.exists() for folder in folders)
     (result,) = read_races(tmp_path)

@@ -30,7 +30,12 @@ def laddered(tmp_path, monkeypatch):
 
     def voted(task, _validation, *, progress):
         vote = {"kept": True, "views": list(VIEWS), "candidate": {"epoch": 4}}
-        said = {"weights": digest(task.weights), "vote": vote, "seconds": 5.0}
+        said = {
+            "identity": task.identity,
+            "weights": digest(task.weights),
+            "vote": vote,
+            "seconds": 5.0,
+        }
         task.vote_record.write_text(json.dumps(said))
 
     monkeypatch.setattr(fitting, "_fit", trained)

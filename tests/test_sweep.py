@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from apple_seg.config import read_experiment
-from apple_seg.errors import FitError, ManifestError
+from apple_seg.errors import ConfigError, FitError, ManifestError
 from apple_seg.perturb import fit
 from apple_seg.ship import read_artifact
 from apple_seg.workflow import (
@@ -112,6 +112,13 @@ def test_combinations_at_the_same_sites_share_what_was_recorded(path, done):
     assert len(before) == 4
     swept(path, vary=["method.weighting=balanced,worst-group"], seeds="0")
     assert written() == before
+
+
+def test_combinations_that_other_masks_would_judge_are_refused_before_any_fit(path):
+    with pytest.raises(
+        ConfigError, match="target=masks and target=host would be judged by different"
+    ):
+        swept(path, "fit.selection=worst-group", vary=["method.target=masks,host"])
 
 
 def test_other_views_are_recorded_elsewhere(path):

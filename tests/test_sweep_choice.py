@@ -70,6 +70,17 @@ def test_the_choice_is_by_means_over_seeds_and_ships_the_first_seed(path):
     assert "changes nothing" not in words
 
 
+def test_a_vote_is_another_combination_where_there_are_several_views(path):
+    assert len(planned(path, "method.vote=true,false").combinations) == 1
+    views = 'fit.views=["as-is","flip-w"],["as-is"]'
+    assert len(planned(path, "method.vote=true,false", views).combinations) == 3
+
+
+def test_every_combination_has_a_rule_that_can_choose(path):
+    with pytest.raises(ConfigError, match="the rule 'latest'"):
+        planned(path, "method.target=masks,host")
+
+
 def test_what_costs_a_group_more_than_the_margin_is_not_chosen(path):
     costly = [(0.88, 0.87)] * 3
     sweep = swept(path, costly, [(0.90, 0.81)] * 3)

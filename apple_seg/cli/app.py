@@ -96,7 +96,7 @@ def show(written: Any) -> None:
     console.print(written.result)
     if written.audited > 1:
         console.print(
-            f"[bold]This perturber file has now been compared {written.audited} times.[/] Choose "
+            f"[bold]What is fitted here has now been compared {written.audited} times.[/] Choose "
             "on validation: picking among looks at these cases flatters their numbers."
         )
     list_files(written.files)

@@ -13,6 +13,8 @@ from apple_seg.workflow.running import (
     PERTURBER,
     Written,
     checked,
+    flattered,
+    looks_of,
     pipeline_of,
     placed,
     wrapped,
@@ -47,8 +49,8 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
         )
         notes: tuple[str, ...] = ()
         if processes.main:
-            notes = set_aside(files[0])
-            record = {"fit": result.to_dict()}
+            looks, notes = set_aside(files[0])
+            record = {"fit": result.to_dict(), "audited": looks}
             save(segmentor, files[0], spec=experiment.host, cohort=train.digest(), record=record)
             write_text(files[1], to_json(result.to_dict()))
             discard_checkpoint(experiment.output)
@@ -56,11 +58,17 @@ def fit_experiment(experiment: Experiment, *, progress: bool = True) -> Written:
     return Written(result, files, notes=notes)
 
 
-def set_aside(perturber: Path) -> tuple[str, ...]:
-    """Rename the file of an earlier fit, which comparisons beside it may be about, and say so."""
+def set_aside(perturber: Path) -> tuple[int, tuple[str, ...]]:
+    """Rename the file of an earlier fit, which comparisons beside it may be about.
+
+    Returns:
+        How often what was fitted here has been compared on the test split, and what to say of it.
+    """
     if not perturber.is_file():
-        return ()
+        return 0, ()
+    looks = looks_of(perturber)
     perturber.replace(perturber.with_name(EARLIER))
-    return (
-        f"The perturbers that were here are now {EARLIER}; a comparison in this folder is of them.",
+    moved = (
+        f"The perturbers that were here are now {EARLIER}; a comparison in this folder is of them."
     )
+    return looks, (moved, *flattered("What was fitted here before", looks))

@@ -13,7 +13,7 @@ from apple_seg.audit import Audit, Comparison, SiteSurvey
 from apple_seg.audit.report import ModelCard
 from apple_seg.config import Experiment
 from apple_seg.data import Cohort
-from apple_seg.errors import CaseError, ConfigError
+from apple_seg.errors import ArtifactError, CaseError, ConfigError
 from apple_seg.host import PerturbedSegmentor, Pipeline, prepare, wrap
 from apple_seg.names import meant
 from apple_seg.perturb import build_perturber
@@ -27,6 +27,25 @@ SKIN_TONES, SITES = "cases-with-ita.csv", "sites.json"
 """Names of the results in an experiment's output folder."""
 
 
+def looks_of(perturber: Path) -> int:
+    """Return how often a perturber file, or what stood there before it, has been compared."""
+    try:
+        return int(read_artifact(perturber)[0].record.get("audited", 0))
+    except ArtifactError:
+        return 0
+
+
+def flattered(which: str, looks: int) -> tuple[str, ...]:
+    """Say what comparisons on the test split do to what is chosen after them, if there were any."""
+    if not looks:
+        return ()
+    times = "once" if looks == 1 else f"{looks} times"
+    return (
+        f"{which} has been compared on the test split {times}. What is chosen after such a look is "
+        "chosen on the test split too, and its numbers flatter.",
+    )
+
+
 @dataclass(frozen=True)
 class Written:
     """A result and the files that it was written to."""
@@ -35,7 +54,7 @@ class Written:
     files: tuple[Path, ...]
 
     audited: int = 1
-    """How often this perturber file has been compared."""
+    """How often this perturber file, or what was fitted there before it, has been compared."""
 
     notes: tuple[str, ...] = ()
     """What else is to be known, in sentences."""

@@ -6,13 +6,13 @@
     python -m benchmarks.ladder probe --rungs leace leace-statistics standardise --seeds 0
     python -m benchmarks.ladder race --host unet --cases all --seeds 0
 
-Only `audit` reads a test case, and it refuses to while the choices in `rungs.py` are not committed.
+Only `audit` reads a test case, and it refuses to while code or settings are not committed.
 What is done already is skipped, so that everything can be stopped and started again, but for
 `race`, which fits anew; where a GPU is there, it is used.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ def main() -> None:
     parser.add_argument("action", choices=list(_ACTIONS))
     parser.add_argument("--host", choices=list(HOSTS), default="unet")
     parser.add_argument("--scenario", choices=list(SCENARIOS), nargs="+", default=list(SCENARIOS))
-    parser.add_argument("--cases", nargs="+", default=["all", "100"], help="numbers, or all")
+    parser.add_argument(
+        "--cases", nargs="+", default=["all", "100"], type=_number, help="numbers, or all"
+    )
     parser.add_argument("--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--by", choices=["age", "sex"], default="age", help="who the groups are")
@@ -58,14 +60,23 @@ def main() -> None:
     _ACTIONS[options.action](experiment, options)
 
 
-def _climbs(experiment: Experiment, options: Any) -> Iterator[Climb]:
+def _number(text: str) -> str:
+    """Return a number of cases, or "all", as it was written."""
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"a number of cases, or all; got {text}")
+    return text
+
+
+def _climbs(
+    experiment: Experiment, options: Any, rungs: Iterable[str] | None = None
+) -> Iterator[Climb]:
     train = experiment.cohort.read().split(experiment.splits.fit)
     every = len(team_cases(train, None, 0))
     for scenario in options.scenario:
         for cases in options.cases:
             number = None if cases == "all" else int(cases)
             for seed in options.seeds:
-                for name in options.rungs:
+                for name in options.rungs if rungs is None else rungs:
                     rung = RUNGS[name]
                     yield Climb(
                         experiment=experiment,
@@ -86,16 +97,19 @@ def _fit(experiment: Experiment, options: Any) -> None:
 
 
 def _audit(experiment: Experiment, options: Any) -> None:
-    if changed("ladder/rungs.py"):
-        raise AppleSegError("benchmarks/ladder/rungs.py is not committed: commit the choice first")
+    if changed():
+        raise AppleSegError(
+            "code or settings of the library, its adapters or the benchmarks are not committed, or "
+            "git does not tell: commit the choice before the test split is read"
+        )
     cases = experiment.cohort.read().split(experiment.splits.audit)
     cells: dict[str, dict[str, list[Climb]]] = {}
-    for task in _climbs(experiment, options):
+    for task in _climbs(experiment, options, RUNGS):
         rungs = cells.setdefault(task.cell, {})
         rungs.setdefault(task.name, []).append(task)
     for rungs in tqdm(cells.values(), "audits", disable=options.quiet or None):
-        for path in audit_cell(options.host, rungs, cases):
-            tqdm.write(f"wrote {path}")
+        for said in audit_cell(options.host, rungs, cases, wanted=options.rungs):
+            tqdm.write(said)
 
 
 def _probe(experiment: Experiment, options: Any) -> None:
@@ -107,7 +121,7 @@ def _probe(experiment: Experiment, options: Any) -> None:
 def _race(experiment: Experiment, options: Any) -> None:
     cohort = experiment.cohort.read()
     racers: dict[tuple[str, int], dict[str, Climb]] = {}
-    for task in _climbs(experiment, options):
+    for task in _climbs(experiment, options, [DEFAULT, LIMIT]):
         racers.setdefault((task.cell, task.settings.seed), {})[task.name] = task
     for tasks in tqdm(racers.values(), "races", disable=options.quiet or None):
         tqdm.write(f"wrote {race(options.host, tasks[DEFAULT], tasks[LIMIT], cohort)}")

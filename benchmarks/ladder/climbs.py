@@ -67,9 +67,15 @@ class Climb:
     @property
     def identity(self) -> dict[str, Any]:
         """What another fit would have otherwise, as JSON has it; how it answers is not in it."""
-        parts = asdict(self.method.parts)
+        parts, groups = asdict(self.method.parts), self.experiment.groups
         del parts["vote"]
-        said = {"method": parts, "images": self.rung.images, "settings": self.settings}
+        said = {
+            "host": digest(checkpoint_of(of_scenario(self.experiment, self.scenario))),
+            "groups": groups.labels,
+            "method": parts,
+            "images": self.rung.images,
+            "settings": self.settings,
+        }
         loaded: dict[str, Any] = json.loads(to_json(said))
         return loaded
 
@@ -107,7 +113,7 @@ def done(task: Climb) -> dict[str, Any] | None:
     if not task.vote_record.is_file():
         return None
     said: dict[str, Any] = json.loads(task.vote_record.read_text())
-    if said["weights"] != digest(task.weights):
+    if said["weights"] != digest(task.weights) or said.get("identity") != task.identity:
         return None
     fit = {**record["fit"], "vote": said["vote"]}
     fit["seconds"] += said["seconds"]

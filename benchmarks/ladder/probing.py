@@ -34,6 +34,7 @@ def probe(host: str, climb: Climb, folder: Path = RESULTS) -> Path | None:
     result = {
         "host": host,
         "scenario": climb.scenario,
+        "cases": climb.cases or "all",
         "rung": climb.name,
         "attribute": found["attribute"],
         "seed": climb.settings.seed,
@@ -49,7 +50,7 @@ def probe(host: str, climb: Climb, folder: Path = RESULTS) -> Path | None:
         ],
         "run": {**describe_machine(), "commit": commit()},
     }
-    path = folder / f"{host}-{climb.cell}" / f"{climb.name}.json"
+    path = folder / f"{host}-{climb.cell}" / f"{climb.name}-seed-{climb.settings.seed}.json"
     write_text(path, to_json(result))
     return path
 
@@ -69,8 +70,9 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         cost = [after["overall"] - before["overall"]]
         worst = min(before["by_group"], key=before["by_group"].get)
         cost += [after["by_group"][worst] - before["by_group"][worst]]
-        kept = " (identity kept: the cost is above the margin)" if before == after else ""
-        name = [f"{result['host']}, {result['scenario']}", result["rung"] + kept]
+        kept = " (identity kept)" if before == after else ""
+        cell = f"{result['host']}, {result['scenario']}, {result['cases']} cases"
+        name = [cell, result["rung"] + kept]
         for number, site in enumerate(result["sites"]):
             row = [*(["", ""] if number else name), site["site"]]
             row += [_moved(site, kind) for kind in ("linear", "mlp", "cells")]

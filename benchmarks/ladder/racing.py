@@ -40,7 +40,7 @@ def race(host: str, default: Climb, limit: Climb, cohort: Cohort, folder: Path =
         "runs": [_run(one, cohort) for task in (limit, default) for one in _shortened(task)],
         "run": {**describe_machine(), "commit": commit()},
     }
-    path = folder / f"{host}-{default.cell}.json"
+    path = folder / f"{host}-{default.cell}-seed-{default.settings.seed}.json"
     write_text(path, to_json(result))
     return path
 
@@ -55,7 +55,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     header = ["host, scenario", "rung", "epochs", "worst group, validation", "s"]
     lines = tables.heading([*header, "time of the limit"])
     for result in results:
-        cell = f"{result['host']}, {result['scenario']}"
+        cell = f"{result['host']}, {result['scenario']}, {result['cases']} cases"
         level, seconds = target(result["runs"])
         for number, one in enumerate(result["runs"]):
             ratio = f"{one['seconds'] / seconds:.2f}" if one["worst"] >= level else "not reached"

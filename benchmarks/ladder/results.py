@@ -1,11 +1,13 @@
 """The committed results: one JSON a rung, host, scenario and number of cases."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from apple_seg.data import Cohort
+from apple_seg.errors import AppleSegError
 from apple_seg.files import to_json, write_text
 from apple_seg.host import fingerprint
 from benchmarks.ladder.auditing import audit_rung
@@ -18,32 +20,56 @@ RESULTS = Path(__file__).parent.parent / "results" / "ladder"
 
 
 def audit_cell(
-    host: str, rungs: Mapping[str, Sequence[Climb]], cases: Cohort, folder: Path = RESULTS
-) -> list[Path]:
-    """Audit all rungs of one host, scenario and number of cases that are fitted; write results.
+    host: str,
+    rungs: Mapping[str, Sequence[Climb]],
+    cases: Cohort,
+    *,
+    wanted: Collection[str],
+    folder: Path = RESULTS,
+) -> Iterator[str]:
+    """Audit rungs of one host, scenario and number of cases; write results, and say which.
 
     Every rung stands beside its host and the control; the default stands beside every rung.
 
     Args:
         host: Its name.
-        rungs: A climb a seed each, by name; those with a seed that is not fitted are left out.
+        rungs: A climb a seed each, by name.
         cases: Of the test split.
+        wanted: Whose results are written; those with a seed that is not fitted are left out.
         folder: Where results are kept.
+
+    Raises:
+        AppleSegError: A result is there already, of seeds that would be lost.
     """
     ready = {
         name: climbs
         for name, climbs in rungs.items()
         if all(done(climb) is not None for climb in climbs)
     }
-    written = []
-    for name, climbs in ready.items():
-        wanted = ready if name == DEFAULT else {CONTROL}
-        others = {one: ready[one] for one in wanted if one in ready and one != name}
-        audit = audit_rung(climbs, others, cases)
-        path = path_of(host, climbs[0], folder)
-        write_text(path, to_json(_result(host, climbs, audit)))
-        written.append(path)
-    return written
+    for name in wanted:
+        if name not in ready:
+            yield f"left out, not fitted with all seeds: {rungs[name][0].cell}/{name}"
+            continue
+        beside = ready if name == DEFAULT else {CONTROL}
+        others = {one: ready[one] for one in beside if one in ready and one != name}
+        path = path_of(host, ready[name][0], folder)
+        _check_seeds(path, ready[name])
+        write_text(
+            path, to_json(_result(host, ready[name], audit_rung(ready[name], others, cases)))
+        )
+        yield f"wrote {path}"
+
+
+def _check_seeds(path: Path, climbs: Sequence[Climb]) -> None:
+    """Refuse to write over a result of more seeds."""
+    if not path.is_file():
+        return
+    lost = {*json.loads(path.read_text())["seeds"]} - {one.settings.seed for one in climbs}
+    if lost:
+        raise AppleSegError(
+            f"{path} is of seeds {', '.join(map(str, sorted(lost)))} too: name them in --seeds, or "
+            "delete it first"
+        )
 
 
 def path_of(host: str, climb: Climb, folder: Path = RESULTS) -> Path:
@@ -74,9 +100,9 @@ def _result(host: str, climbs: Sequence[Climb], audit: Mapping[str, Any]) -> dic
         "seeds": [climb.settings.seed for climb in climbs],
         "whole_host": first.rung.whole_host,
         "images": first.rung.images,
-        "method": first.method.parts,
+        "method": _method(first),
         "settings": {**first.identity["settings"], "seed": None},
-        "sites": fits[0]["sites"],
+        "sites": _sites(first, fits),
         "trained_parameters": fits[0]["trained_parameters"],
         "host_parameters": fits[0]["host_parameters"],
         "run": {
@@ -87,6 +113,23 @@ def _result(host: str, climbs: Sequence[Climb], audit: Mapping[str, Any]) -> dic
         "fits": [_brief(fit) for fit in fits],
         "audit": audit,
     }
+
+
+def _method(climb: Climb) -> dict[str, Any]:
+    """Return the parts of a method, without those that have no part in what was trained."""
+    parts = asdict(climb.method.parts)
+    without = {} if climb.rung.trains == "perturbers" else {"sites": None, "perturber": None}
+    return parts | without
+
+
+def _sites(climb: Climb, fits: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what was perturbed, which must be the same with every seed."""
+    if climb.rung.trains != "perturbers":
+        return []
+    sites: list[str] = fits[0]["sites"]
+    if any(fit["sites"] != sites for fit in fits):
+        raise ValueError(f"{climb.cell}/{climb.name} was fitted at other sites with other seeds")
+    return sites
 
 
 def _brief(fit: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 What is the same for all of a host and a number of cases stands in `settings_of`: how long, how
 many cases an epoch, in which views. What is a rung's own stands in `RUNGS`. Objectives are
 compared at the same sites and with the same perturber, so that they differ in the objective alone,
-but APPLE, which is as published; what sites and perturbers bring is told by
-`segmentation-only-decoder` and `affine`.
+but APPLE, which is as published. What is solved, or random, acts where the decoder reads. What
+sites and perturbers bring is told by `segmentation-only-decoder` and `affine`.
 """
 
 from collections.abc import Mapping

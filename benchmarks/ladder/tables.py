@@ -72,6 +72,8 @@ def _cell(results: Sequence[Result]) -> list[str]:
     header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{DEFAULT} above it"]
     lines = tables.heading([*header, "fit, s (median)"])
     lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
+    if len({tuple(one["seeds"]) for one in results}) > 1:
+        raise ValueError(f"rungs of other seeds in one table: {title(results[0])}")
     return [*lines, *(tables.line(_rung(one, found.get(DEFAULT))) for one in results)]
 
 

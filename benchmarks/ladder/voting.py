@@ -12,9 +12,8 @@ from apple_seg.files import to_json, write_text
 from apple_seg.host import Pipeline
 from apple_seg.perturb.selection import Candidate
 from apple_seg.perturb.voting import put_to_vote
-from apple_seg.ship import attach
 from apple_seg.views import AS_IS
-from apple_seg.workflow import pipeline_of, wrapped
+from apple_seg.workflow import attach_experiment, pipeline_of, wrapped
 from benchmarks.ladder.climbs import Climb, digest, done, trained
 from benchmarks.ladder.scenarios import of_scenario
 
@@ -24,17 +23,17 @@ def answering(task: Climb, cohort: Cohort) -> Iterator[Pipeline]:
     """Attach the perturbers, or build the trained host; it answers in one view, or by vote."""
     experiment = of_scenario(task.experiment, task.scenario)
     if task.rung.trains == "perturbers":
-        host = experiment.host.build(experiment.device)
-        segmentor = attach(host, task.weights, spec=experiment.host)
+        segmentor = attach_experiment(experiment, task.weights)
         segmentor.views = views_of(task)
         try:
-            yield Pipeline(segmentor, experiment.host, list(cohort.classes))
+            yield pipeline_of(experiment, segmentor, cohort)
         finally:
             segmentor.detach()
         return
     with wrapped(experiment, cohort) as segmentor:
         if task.rung.whole_host:
-            segmentor.host.load_state_dict(torch.load(task.weights, weights_only=True))
+            weights = torch.load(task.weights, map_location="cpu", weights_only=True)
+            segmentor.host.load_state_dict(weights)
         segmentor.views = views_of(task)
         yield pipeline_of(experiment, segmentor, cohort)
 
@@ -55,6 +54,7 @@ def put_rung_to_vote(task: Climb, validation: Cohort, *, progress: bool) -> None
             progress=progress,
         )
     said = {
+        "identity": task.identity,
         "weights": digest(task.weights),
         "vote": asdict(vote),
         "seconds": time.perf_counter() - start,

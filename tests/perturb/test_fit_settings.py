@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from apple_seg.errors import ConfigError, FitError
 from apple_seg.host import channels_last, wrap
 from apple_seg.perturb import FitSettings, MethodSpec
+from apple_seg.perturb.stepping import Stepper
 from cohorts import toy_cohort
 from fits import SETTINGS, fit_toy
 from hosts import CASES, ToyHost
@@ -61,14 +63,24 @@ def test_tensorboard_gets_losses_and_validation_and_others_are_refused(tmp_path)
         fit_toy(None, settings=dataclasses.replace(SETTINGS, trackers=("notebook",)))
 
 
-def test_balanced_epochs_fit_the_rare_group_as_often(tmp_path):
+def test_balanced_epochs_fit_the_rare_group_as_often(monkeypatch):
     rare = toy_cohort(48, groups=("A", "A", "A", "B"))
-    plain, _ = fit_toy(None, store="off", settings=ONE, train=rare)
-    balanced, _ = fit_toy(
-        None, store="off", settings=dataclasses.replace(ONE, balanced=True), train=rare
-    )
-    assert balanced.losses != plain.losses
-    assert balanced.groups == plain.groups
+    drawn = []
+
+    def counted(stepper, feed, batch, share=1.0):
+        drawn.extend(batch.groups[:, 0].tolist())
+        return backward(stepper, feed, batch, share=share)
+
+    backward = Stepper.backward
+    monkeypatch.setattr(Stepper, "backward", counted)
+    fit_toy(None, store="off", settings=ONE, train=rare)
+    assert np.mean(drawn) == pytest.approx(0.25, abs=0.05)
+    drawn.clear()
+    balanced = dataclasses.replace(ONE, balanced=True)
+    fit_toy(None, store="off", settings=balanced, train=rare)
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(ConfigError, match="there are no groups"):
+        fit_toy(None, store="off", settings=balanced, train=rare, groups=None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from apple_seg.errors import ArtifactError
 from apple_seg.files import write_bytes
 from apple_seg.ship import read_artifact
-from apple_seg.workflow.running import EARLIER, FIT, PERTURBER
+from apple_seg.workflow.running import EARLIER, FIT, PERTURBER, flattered, looks_of
 
 
 def ship(chosen: Path | None, output: Path) -> tuple[str, ...]:
@@ -30,16 +30,11 @@ def ship(chosen: Path | None, output: Path) -> tuple[str, ...]:
         target.replace(output / EARLIER)
         return (f"{target} is of a fit that this sweep did not choose: it is now {EARLIER}.",)
     if not same:
+        if target.is_file():
+            target.replace(output / EARLIER)
         write_bytes(target, (chosen / PERTURBER).read_bytes())
         write_bytes(output / FIT, (chosen / FIT).read_bytes())
-    if not looks:
-        return ()
-    times = "once" if looks == 1 else f"{looks} times"
-    which = "This very file" if same else "The file that was here before"
-    return (
-        f"{which} has been compared on the test split {times}. What is chosen after such a look is "
-        "chosen on the test split too, and its numbers flatter.",
-    )
+    return flattered("This very file" if same else "The file that was here before", looks)
 
 
 def _found(target: Path, chosen: Path | None) -> tuple[int, bool]:
@@ -48,7 +43,7 @@ def _found(target: Path, chosen: Path | None) -> tuple[int, bool]:
         artifact, tensors = read_artifact(target)
     except ArtifactError:
         return 0, False
-    looks = int(artifact.record.get("audited", 0))
+    looks = looks_of(target)
     if chosen is None:
         return looks, False
     other, others = read_artifact(chosen / PERTURBER)
