@@ -103,7 +103,8 @@ class MethodSpec:
     - *Transformers*: perturbers behind the layer norms of a ViT's blocks, beside those behind the
       blocks, lifted the under-represented group of the SAM-like host .0158 where those behind the
       blocks alone lifted it .0134, with fewer weights; in its decoder they added nothing. Training
-      the whole host brought .0200, its encoder alone .0170, its decoder alone .0058.
+      the whole host brought .0200, its encoder alone .0170, its decoder alone .0058 (one seed each;
+      these runs are not among the committed results).
     - *Objective*: segmentation loss alone. Worst-group weighting brought the group served worst
       .0005 and .0007 more in the two scenarios, less than its own seeds differ by, and less to all
       together; FEBS .0015 less and .0005 more, HSIC .0023 less and as much; weights by group or by
