@@ -5,12 +5,13 @@ import shutil
 import zipfile
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
 from apple_seg.config import read_experiment
 from apple_seg.errors import ConfigError, FitError, ManifestError
-from apple_seg.perturb import fit
+from apple_seg.perturb import fit, targets
 from apple_seg.ship import read_artifact
 from apple_seg.workflow import (
     attach_experiment,
@@ -237,3 +238,22 @@ def test_a_combination_that_diverges_is_told_and_not_chosen(path):
     with pytest.raises(FitError, match="no combination could be fitted with all seeds"):
         swept(path, "output=lost", vary=["fit.learning_rate=1e19,1e20"], seeds="0")
     assert not (path.parent / "lost" / "sweep.json").exists()
+
+
+def test_what_stands_in_for_masks_is_drawn_once_for_all_fits(path, monkeypatch):
+    table = path.parent / "cohort" / "cases.csv"
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    bare = rows.assign(mask=rows["mask"].where(rows["split"] != "train", ""))
+    bare.to_csv(table.with_name("bare.csv"), index=False)
+    drawn = []
+
+    def counted(pipeline, views, case):
+        drawn.append(case.key)
+        return agreed(pipeline, views, case)
+
+    agreed = targets._agreed
+    monkeypatch.setattr(targets, "_agreed", counted)
+    options = ["method.name=consensus", 'fit.views=["as-is","flip-w"]', "cohort.manifest=bare.csv"]
+    done = swept(path, *options, "output=bare", vary=["fit.learning_rate=0.01,0.02"])
+    assert len(done.result.sweep.tried) == 2
+    assert sorted(drawn) == sorted(bare["image"][bare["split"] == "train"])

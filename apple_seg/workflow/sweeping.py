@@ -19,6 +19,7 @@ from apple_seg.perturb import fit
 from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import discard_checkpoint
 from apple_seg.perturb.recipe import build_recipe
+from apple_seg.perturb.task import FitTask
 from apple_seg.replay import ReplayNote
 from apple_seg.ship import read_artifact, save
 from apple_seg.workflow.running import FIT, PERTURBER, Written, checked, pipeline_of, wrapped
@@ -55,6 +56,9 @@ class _Task:
     seed: int
     identity: Mapping[str, Any]
     """What another fit would have otherwise, as JSON has it."""
+
+    cases: _Cases
+    """With the masks that stand in for true ones, where they do."""
 
     @property
     def folder(self) -> Path:
@@ -107,7 +111,7 @@ def sweep_experiment(
 
 def _fit_all(plan: Plan, cases: _Cases, *, progress: bool) -> Iterator[Tried]:
     """Fit what is not done, and return all of it, in the order of the plan."""
-    tasks = list(_tasks(plan, cases))
+    tasks = list(_tasks(plan, cases, progress=progress))
     due = [task for task in tasks if task.done() is None]
     _say(_announced(plan, len(due)), progress)
     failed: dict[_Task, str] = {}
@@ -117,7 +121,7 @@ def _fit_all(plan: Plan, cases: _Cases, *, progress: bool) -> Iterator[Tried]:
     for task in bar:
         where = f"{task.combination.label}, seed {task.seed}"
         try:
-            one = _fit(task, cases, progress=progress)
+            one = _fit(task, progress=progress)
         except FitError as error:
             if error.__cause__ is not None:  # a full disk, say, which the next one meets too
                 raise
@@ -139,22 +143,36 @@ def _fit_all(plan: Plan, cases: _Cases, *, progress: bool) -> Iterator[Tried]:
         yield Tried(combination, tuple(fits), lost)
 
 
-def _tasks(plan: Plan, cases: _Cases) -> Iterator[_Task]:
-    """Yield every fit, after a look that each combination can be fitted."""
+def _tasks(plan: Plan, cases: _Cases, *, progress: bool) -> Iterator[_Task]:
+    """Yield every fit, after a look that each combination can be fitted.
+
+    The mean of the host's views is drawn once for all combinations that it stands in for masks of.
+    """
     _check_judged_alike(plan, cases.validation)
     sites: dict[Any, list[Combination]] = {}
     for one in plan.combinations:
         sites.setdefault(one.experiment.method.parts.sites, []).append(one)
     identities: dict[Combination, dict[str, Any]] = {}
+    aimed: dict[Any, _Cases] = {}
     for some in sites.values():
         with _explained(some[0]), wrapped(some[0].experiment, cases.train) as segmentor:
             for one in some:
                 with _explained(one):
-                    identities[one] = _identity(one, cases, segmentor)
+                    given = aimed.get(_drawn(one), cases)
+                    task = _prepared(one, given, segmentor, progress=progress)
+                    aimed[_drawn(one)] = _Cases(cases.cohort, task.train, task.validation)
+                    identities[one] = _identity(task)
     for seed in plan.seeds:
         for one in plan.combinations:
             settings = {**identities[one]["settings"], "seed": seed}
-            yield _Task(one, seed, {**identities[one], "settings": settings})
+            identity = {**identities[one], "settings": settings}
+            yield _Task(one, seed, identity, aimed[_drawn(one)])
+
+
+def _drawn(one: Combination) -> Any:
+    """Return what decides which masks a combination is fitted to."""
+    target = one.experiment.method.parts.target
+    return target, one.experiment.fit.views if target == "consensus" else ()
 
 
 def _check_judged_alike(plan: Plan, validation: Cohort) -> None:
@@ -173,8 +191,10 @@ def _check_judged_alike(plan: Plan, validation: Cohort) -> None:
             )
 
 
-def _identity(one: Combination, cases: _Cases, segmentor: PerturbedSegmentor) -> dict[str, Any]:
-    """Return what makes a fit of a combination this one, after a look that it can be built."""
+def _prepared(
+    one: Combination, cases: _Cases, segmentor: PerturbedSegmentor, *, progress: bool
+) -> FitTask:
+    """Return a combination made ready, after a look that it can be built."""
     experiment = one.experiment
     pipeline = pipeline_of(experiment, segmentor, cases.cohort)
     task = prepare_fit(
@@ -186,18 +206,23 @@ def _identity(one: Combination, cases: _Cases, segmentor: PerturbedSegmentor) ->
         settings=experiment.fit,
         replay=experiment.replay,
         folder=None,
-        progress=False,
+        progress=progress,
     )
     with torch.random.fork_rng(devices=[]):
         build_recipe(experiment.method, task.problem)
+    return task
+
+
+def _identity(task: FitTask) -> dict[str, Any]:
+    """Return what makes a fit this one."""
     identity: dict[str, Any] = json.loads(to_json(task.identity(ReplayNote(False, ""))))
     del identity["replay"]  # known only once it has been tried, and the same for the same fit
     return identity
 
 
-def _fit(task: _Task, cases: _Cases, *, progress: bool) -> SeedFit:
+def _fit(task: _Task, *, progress: bool) -> SeedFit:
     """Make one fit, and keep what came of it; the record that says so is written last."""
-    experiment = task.combination.experiment
+    experiment, cases = task.combination.experiment, task.cases
     with wrapped(experiment, cases.train) as segmentor:
         result = fit(
             pipeline_of(experiment, segmentor, cases.cohort),
