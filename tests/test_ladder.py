@@ -158,17 +158,7 @@ def cell(monkeypatch):
     monkeypatch.setattr(auditing, "scores", scored)
     monkeypatch.setattr(auditing, "host_scores", lambda _climb, _cases: told(base))
     climbs = {
-        name: [
-            Climb(
-                experiment=experiment,
-                scenario=AS_DEPLOYED,
-                cases=None,
-                name=name,
-                rung=RUNGS[CONTROL],
-                settings=settings_of(RUNGS[CONTROL], 2000, seed),
-            )
-            for seed in (0, 1)
-        ]
+        name: [replace(climb_of(experiment, CONTROL, seed=seed), name=name) for seed in (0, 1)]
         for name in ("control", "better")
     }
     return climbs, cases

@@ -10,12 +10,13 @@ import pytest
 from apple_seg.config import read_experiment
 from apple_seg.errors import AppleSegError
 from apple_seg.perturb import FitSettings
-from benchmarks.ladder.climbs import Climb, done
+from benchmarks.ladder.climbs import done
 from benchmarks.ladder.fitting import climb
 from benchmarks.ladder.results import audit_cell, read_results
-from benchmarks.ladder.rungs import CONTROL, DEFAULT, LIMIT, RUNGS
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, LIMIT
 from benchmarks.ladder.scenarios import AS_DEPLOYED, team_cases
 from benchmarks.ladder.tables import brief, whole
+from climbs import climb_of
 from planted import write_experiment
 
 NAMES = ("views", "leace", CONTROL, DEFAULT, LIMIT)
@@ -32,19 +33,9 @@ def experiment(tmp_path_factory):
     return read_experiment(path)
 
 
-def climbs_of(experiment, cases=None, seeds=(0, 1), names=NAMES):
+def climbs_of(experiment, names=NAMES):
     return {
-        name: [
-            Climb(
-                experiment=experiment,
-                scenario=AS_DEPLOYED,
-                cases=cases,
-                name=name,
-                rung=RUNGS[name],
-                settings=replace(SETTINGS, seed=seed),
-            )
-            for seed in seeds
-        ]
+        name: [climb_of(experiment, name, seed=seed, settings=SETTINGS) for seed in (0, 1)]
         for name in names
     }
 

@@ -56,11 +56,8 @@ class FitTask:
     @property
     def rule(self) -> Rule:
         """Which epoch is kept."""
-        named, margin = (
-            RULES[self.settings.selection or self.method.selection],
-            self.settings.margin,
-        )
-        return lambda candidates: named(candidates, margin)
+        rule = RULES[self.settings.selection or self.method.selection]
+        return lambda candidates: rule(candidates, self.settings.margin)
 
     @property
     def problem(self) -> Problem:

@@ -177,18 +177,18 @@ def _drawn(one: Combination) -> Any:
 
 def _check_judged_alike(plan: Plan, validation: Cohort) -> None:
     """Refuse combinations whose validation Dice is against different masks."""
-    for one in plan.combinations:
-        method, views = one.experiment.method.parts, one.experiment.fit.views
-        agreed = method.target == "consensus" and not validation.annotated
-        against = "host" if method.target == "host" else views if agreed else "truth"
-        if one is plan.combinations[0]:
-            first = against
-        elif against != first:
-            raise ConfigError(
-                f"{plan.combinations[0].label} and {one.label} would be judged by different masks "
-                "(true ones, the host's own, or the mean of different views of it), and cannot be "
-                "compared: sweep over each by itself"
-            )
+
+    def judge(one: Combination) -> Any:
+        target, views = _drawn(one)
+        return "truth" if target != "host" and validation.annotated else (target, views)
+
+    first, *others = plan.combinations
+    if unlike := [one for one in others if judge(one) != judge(first)]:
+        raise ConfigError(
+            f"{first.label} and {unlike[0].label} would be judged by different masks (true ones, "
+            "the host's own, or the mean of different views of it), and cannot be compared: sweep "
+            "over each by itself"
+        )
 
 
 def _prepared(
