@@ -70,7 +70,12 @@ def test_python_of_the_readme_runs_and_attaches(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").stat().st_size > 10_000
     host = names["segmentor"].detach()
     images = names["example"].images
-    exec(block("python", 1), {"apple_seg": names["apple_seg"], "host": host, "images": images})
+    production = {"apple_seg": names["apple_seg"], "host": host, "images": images}
+    exec(block("python", 1), production)
+    case = names["test"][0]
+    production |= {"spec": names["plan"].host, "image": case.image}
+    exec(block("python", 2), production)
+    assert production["masks"][0].shape == case.mask.shape
     lines = [line for line in block("python").splitlines() if line and "import" not in line]
     assert len(lines) <= 11
 

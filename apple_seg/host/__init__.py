@@ -4,7 +4,7 @@ from apple_seg.host.adapters import Adapter, Segment, choose_sites, find_adapter
 from apple_seg.host.checkpoint import load_checkpoint
 from apple_seg.host.fingerprint import fingerprint
 from apple_seg.host.frozen import channels_last, to_layout, unwrap
-from apple_seg.host.inputs import Frame, Inputs, draw_prompts, frame_of, prepare, to_grid
+from apple_seg.host.inputs import Frame, Inputs, Picture, draw_prompts, frame_of, prepare, to_grid
 from apple_seg.host.pipeline import Pipeline
 from apple_seg.host.proof import LatentShape, disturbed
 from apple_seg.host.segmentor import Example, PerturbedSegmentor, Segmentation, wrap
@@ -21,6 +21,7 @@ __all__ = [
     "LatentShape",
     "OutputSpec",
     "PerturbedSegmentor",
+    "Picture",
     "Pipeline",
     "PromptSpec",
     "Segment",

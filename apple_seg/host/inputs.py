@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -32,17 +33,22 @@ class Sample(Protocol):
     def row(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
-class Seen(NamedTuple):
-    """A sample's image in a view; without a mask, which only prompts would be drawn from."""
+class Picture(NamedTuple):
+    """An image to be segmented: what production has of a case."""
 
     key: str
+    """Names it in errors."""
+
     image: NDArray[np.float32]
-    row: Mapping[str, Any]
+    """(C, *spatial), values as stored in the file."""
+
+    row: Mapping[str, Any] = MappingProxyType({})
     mask: None = None
+    """Only prompts would be drawn from it."""
 
     @classmethod
-    def of(cls, case: Sample, view: View) -> "Seen":
-        """Turn the image."""
+    def of(cls, case: Sample, view: View) -> "Picture":
+        """Return a case's image, turned."""
         return cls(case.key, view.of(case.image), case.row)
 
 

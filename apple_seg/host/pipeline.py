@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from apple_seg.errors import ConfigError, HostError
 from apple_seg.host.frozen import to_layout
-from apple_seg.host.inputs import MODES, Frame, Inputs, Sample, Seen, prepare
+from apple_seg.host.inputs import MODES, Frame, Inputs, Picture, Sample, prepare
 from apple_seg.host.segmentor import PerturbedSegmentor
 from apple_seg.host.spec import HostSpec
 from apple_seg.views import VIEWS
@@ -63,7 +63,7 @@ class Pipeline:
             )
         sums: list[NDArray[np.float32]] = []
         for view in (VIEWS[name] for name in views):
-            seen = self._segment([Seen.of(case, view) for case in cases])
+            seen = self._segment([Picture.of(case, view) for case in cases])
             turned = [view.undo(self._probabilities(logits)) for logits in seen]
             sums = [one + more for one, more in zip(sums, turned, strict=True)] if sums else turned
         return [self._decided(torch.from_numpy(one / len(views))) for one in sums]

@@ -6,12 +6,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from apple_seg.errors import ArtifactError, ConfigError, HostError, HostMismatchError
-from apple_seg.host import HostSpec, InputSpec, fingerprint, wrap
+from apple_seg.host import HostSpec, InputSpec, Picture, Pipeline, fingerprint, wrap
 from apple_seg.perturb import ResidualPerturber
 from apple_seg.ship import attach, read_artifact, save
 from hosts import CASES, ToyHost
@@ -236,10 +237,20 @@ def test_host_with_other_channels_is_refused_even_where_one_insists(saved):
     assert untouched(wider)
 
 
-def test_attach_needs_torch_numpy_and_safetensors_only(host, saved, tmp_path):
-    """In a process where everything else is missing, the saved perturber gives the same outputs."""
-    path, outputs = saved
-    torch.save({"host": host.state_dict(), "images": images(), "outputs": outputs}, tmp_path / "t")
+def test_attach_and_a_vote_need_torch_numpy_and_safetensors_only(host, tmp_path):
+    """In a process where everything else is missing, the saved file gives the same answers."""
+    segmentor = fitted(host, images()[:1], sites=[ToyHost.SITE])
+    segmentor.views = ("as-is", "flip-w")
+    path = tmp_path / "perturber.safetensors"
+    save(segmentor, path, spec=SPEC)
+    outputs = segmentor.predict(images())
+    pictures = [Picture(str(key), image.numpy()) for key, image in enumerate(images())]
+    voted = np.stack(Pipeline(segmentor, SPEC, ["lesion"])(pictures))
+    segmentor.views = ("as-is",)
+    assert not np.array_equal(voted, np.stack(Pipeline(segmentor, SPEC, ["lesion"])(pictures)))
+    segmentor.detach()
+    stored = {"host": host.state_dict(), "images": images(), "outputs": outputs}
+    torch.save({**stored, "voted": torch.from_numpy(voted)}, tmp_path / "t")
     script = f"""
 import sys
 class Missing:
@@ -259,6 +270,10 @@ host = ToyHost()
 host.load_state_dict(stored["host"])
 segmentor = apple_seg.attach(host, {str(path)!r})
 assert torch.equal(segmentor.predict(stored["images"]), stored["outputs"])
+spec = apple_seg.HostSpec(factory="hosts:ToyHost", input=apple_seg.InputSpec(size=(16, 16)))
+pipeline = apple_seg.Pipeline(segmentor, spec, ["lesion"])
+masks = pipeline([apple_seg.Picture("one", image.numpy()) for image in stored["images"]])
+assert torch.equal(torch.stack([torch.from_numpy(one) for one in masks]), stored["voted"])
 try:
     apple_seg.Manifest
 except ImportError as error:
