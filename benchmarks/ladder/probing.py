@@ -78,7 +78,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
             row += [_moved(site, kind) for kind in ("linear", "mlp", "cells")]
             row += ["", "", ""] if number else [_moved(result["masks"], "linear")]
             lines.append(tables.line(row if number else [*row, *(f"{one:+.4f}" for one in cost)]))
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _read(found: Mapping[str, Any]) -> dict[str, Any]:
