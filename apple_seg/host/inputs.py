@@ -43,8 +43,10 @@ class Picture(NamedTuple):
     """(C, *spatial), values as stored in the file."""
 
     row: Mapping[str, Any] = MappingProxyType({})
+    """The columns that prompts are read from, where they are read from columns."""
+
     mask: None = None
-    """Only prompts would be drawn from it."""
+    """There is none, so that no prompt can be drawn from it."""
 
     @classmethod
     def of(cls, case: Sample, view: View) -> "Picture":
