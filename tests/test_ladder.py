@@ -212,6 +212,11 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     assert "| identity | absent | **better** |" in header
     assert row.startswith("| unet, as-deployed, all cases | age >= 60 | 0.6027 |  | +0.1050 [")
     assert row.endswith("], not enough cases | 3.0% |")
+    assert "above *peer*" not in text
+    peered = audit_rung(climbs["better"], {"peer": climbs["control"]}, cases)
+    monkeypatch.setattr(tables, "DEFAULT", "another")
+    own = tables.whole({"cell": [{**results[0], "audit": peered}]})
+    assert "\n\n*better* above *peer*, age >= 60: +0.1000 [+0.1000, +0.1000].\n" in own
     assert picture.pareto([results]).startswith("<svg")
     moved = {**results[0], "audit": audit_rung(climbs["control"], {}, cases)}
     assert picture.digest([results]) == picture.digest([list(results)])

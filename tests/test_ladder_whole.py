@@ -19,7 +19,7 @@ from benchmarks.ladder.tables import brief, whole
 from climbs import climb_of
 from planted import write_experiment
 
-NAMES = ("views", "leace", CONTROL, DEFAULT, LIMIT)
+NAMES = ("views", "leace", "apple", "apple-control", CONTROL, DEFAULT, LIMIT)
 SETTINGS = FitSettings(
     epochs=2, batch_size=4, learning_rate=0.01, margin=0.5, views=("as-is", "flip-w")
 )
@@ -53,7 +53,7 @@ def fitted(experiment):
 def test_a_ladder_is_fitted_voted_audited_and_shown(fitted, tmp_path):
     rungs, cohort = fitted
     said = [*audit_cell("toy", rungs, cohort.split("test"), wanted=NAMES, folder=tmp_path)]
-    assert len([line for line in said if line.startswith("wrote")]) == 5
+    assert len([line for line in said if line.startswith("wrote")]) == 7
     ((cell, results),) = read_results(tmp_path).items()
     assert cell == f"toy-{AS_DEPLOYED}-all-group"
     found = {one["rung"]: one for one in results}
@@ -63,6 +63,11 @@ def test_a_ladder_is_fitted_voted_audited_and_shown(fitted, tmp_path):
     assert found[LIMIT]["trained_parameters"] == found[LIMIT]["host_parameters"]
     assert found[LIMIT]["method"]["perturber"] is found["views"]["method"]["sites"] is None
     assert set(found[DEFAULT]["audit"]["against"]) == set(NAMES) - {DEFAULT}
+    assert set(found["apple"]["audit"]["against"]) == {CONTROL, "apple-control"}
+    methods = [found[name]["method"] for name in ("apple", "apple-control")]
+    differing = {key for key in methods[0] if methods[0][key] != methods[1][key]}
+    assert differing == {"terms"}
+    assert "\n*apple* above *apple-control*, group = " in whole({cell: results})
     same = "validation", "kept"  # the default has the control's weights, and may vote besides
     for one, other in zip(found[DEFAULT]["fits"], found[CONTROL]["fits"], strict=True):
         assert [one[key] for key in same] == [other[key] for key in same]
@@ -79,9 +84,9 @@ def test_a_ladder_is_fitted_voted_audited_and_shown(fitted, tmp_path):
 def test_what_is_not_fitted_is_said_and_more_seeds_are_not_written_over(fitted, tmp_path):
     rungs, cohort = fitted
     cases = cohort.split("test")
-    more = climbs_of(rungs[CONTROL][0].experiment, names=("apple", CONTROL))
-    said = [*audit_cell("toy", more, cases, wanted=("apple", CONTROL), folder=tmp_path)]
-    assert said[0].startswith("left out, not fitted with all seeds: as-deployed-all-group/apple")
+    more = climbs_of(rungs[CONTROL][0].experiment, names=("hsic", CONTROL))
+    said = [*audit_cell("toy", more, cases, wanted=("hsic", CONTROL), folder=tmp_path)]
+    assert said[0].startswith("left out, not fitted with all seeds: as-deployed-all-group/hsic")
     fewer = {CONTROL: rungs[CONTROL][:1]}
     with pytest.raises(AppleSegError, match=r"is of seeds 1 too: name them in --seeds"):
         [*audit_cell("toy", fewer, cases, wanted=[CONTROL], folder=tmp_path)]

@@ -24,13 +24,14 @@ def pareto(cells: Sequence[Sequence[Result]]) -> str:
     grid = drawn.subplots(rows, _COLUMNS, squeeze=False)
     for axes in grid.flat[len(cells) :]:
         axes.set_visible(False)
+    places = _places(cells)
     for axes, results in zip(grid.flat, cells, strict=False):
-        _panel(axes, results)
+        _panel(axes, results, places)
     drawn.supxlabel(
         "difference between the groups' mean Dice (up and to the left is better)", size=9
     )
     drawn.supylabel("worst-group Dice", size=9)
-    numbers = [f"{place} {name}" for name, place in _places().items()]
+    numbers = [f"{place} {name}" for name, place in places.items()]
     drawn.legend(
         handles=[_handle(text) for text in ["◆ identity: the host as deployed", *numbers]],
         loc="outside upper left",
@@ -44,40 +45,42 @@ def pareto(cells: Sequence[Sequence[Result]]) -> str:
 
 
 def digest(cells: Sequence[Sequence[Result]]) -> str:
-    """Return a digest of the numbers that the picture shows."""
-    shown = [
+    """Return a digest of the numbers that the picture shows, and of what it calls the rungs."""
+    shown: list[Any] = [
         (title(one), one["rung"], *(_point(one, who) for who in ("host", "perturbed")))
         for results in cells
         for one in results
     ]
-    return sha256(repr(shown).encode()).hexdigest()[:16]
+    return sha256(repr((shown, _places(cells))).encode()).hexdigest()[:16]
 
 
-def _places() -> dict[str, int]:
-    return {name: place for place, name in enumerate(RUNGS, 1)}
+def _places(cells: Sequence[Sequence[Result]]) -> dict[str, int]:
+    """Number the rungs that a cell has, as they are declared."""
+    drawn = {one["rung"] for results in cells for one in results}
+    return {name: place for place, name in enumerate((one for one in RUNGS if one in drawn), 1)}
 
 
-def _panel(axes: Any, results: Sequence[Result]) -> None:
+def _panel(axes: Any, results: Sequence[Result], places: Mapping[str, int]) -> None:
     host = _point(results[0], "host")
     axes.axvline(host[0], color=DIM, linewidth=0.6, linestyle=":")
     axes.axhline(host[1], color=DIM, linewidth=0.6, linestyle=":")
     axes.plot(*host, marker="D", color=LOOKS["host"].colour, markeredgecolor=INK, zorder=5)
     for one in sorted(results, key=lambda one: one["rung"] == DEFAULT):  # the default on top
-        _number(axes, one["rung"], _point(one, "perturbed"))
+        _number(axes, one["rung"], places.get(one["rung"]), _point(one, "perturbed"))
     axes.set_title(title(results[0]).partition(", ")[2], size=9, color=INK)
     axes.margins(0.12)
     axes.locator_params(nbins=5)
     tidy(axes, grid="both")
 
 
-def _number(axes: Any, name: str, at: tuple[float, float]) -> None:
+def _number(axes: Any, name: str, place: int | None, at: tuple[float, float]) -> None:
     """Draw a rung as its number in a disc: the default and the control filled."""
     fill = {CONTROL: "#f0e442", DEFAULT: LOOKS["perturbed"].colour}.get(name, "white")
     axes.plot(
         *at, marker="o", markersize=_MARKER, color=fill, markeredgecolor=INK, alpha=0.85, zorder=3
     )
     axes.annotate(
-        str(_places().get(name, "?")),
+        str(place or "?"),
         at,
         ha="center",
         va="center",

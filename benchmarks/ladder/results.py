@@ -12,7 +12,7 @@ from apple_seg.files import to_json, write_text
 from apple_seg.host import fingerprint
 from benchmarks.ladder.auditing import audit_rung
 from benchmarks.ladder.climbs import Climb, done
-from benchmarks.ladder.rungs import CONTROL, DEFAULT
+from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import commit, describe_machine
 
@@ -29,7 +29,7 @@ def audit_cell(
 ) -> Iterator[str]:
     """Audit rungs of one host, scenario and number of cases; write results, and say which.
 
-    Every rung stands beside its host and the control; the default stands beside every rung.
+    Every rung stands beside its host, the control and its own one; the default beside every rung.
 
     Args:
         host: Its name.
@@ -50,7 +50,7 @@ def audit_cell(
         if name not in ready:
             yield f"left out, not fitted with all seeds: {rungs[name][0].cell}/{name}"
             continue
-        beside = ready if name == DEFAULT else {CONTROL}
+        beside = ready if name == DEFAULT else {CONTROL, RUNGS[name].beside}
         others = {one: ready[one] for one in beside if one in ready and one != name}
         path = path_of(host, ready[name][0], folder)
         _check_seeds(path, ready[name])

@@ -53,6 +53,10 @@ class Rung:
     """What is trained: perturbers between the host's layers; the limit, which is the host itself,
     with or without its checkpoint; or nothing."""
 
+    beside: str | None = None
+    """Its own control, where it is fitted at other sites, or with another perturber, than the
+    common one."""
+
     where_all: str | None = None
     """Where every case has a mask: which rung was trained just so. Its weights are taken."""
 
@@ -89,7 +93,10 @@ RUNGS: Mapping[str, Rung] = {
     "leace": Rung(method=MethodSpec(name="leace")),
     "leace-statistics": Rung(method=MethodSpec(name="leace-statistics")),
     "standardise": Rung(method=MethodSpec(name="standardise")),
-    "apple": Rung(method=MethodSpec(name="apple")),
+    "apple": Rung(method=MethodSpec(name="apple"), beside="apple-control"),
+    "apple-control": Rung(
+        method=MethodSpec(name="segmentation-only", sites="bottleneck", perturber="residual")
+    ),
     "segmentation-only-decoder": Rung(method=MethodSpec(name="segmentation-only", sites="all")),
     "segmentation-only": Rung(method=MethodSpec(name="segmentation-only")),
     "affine": Rung(method=MethodSpec(name="segmentation-only", perturber="affine")),

@@ -74,7 +74,20 @@ def _cell(results: Sequence[Result]) -> list[str]:
     lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
     if len({tuple(one["seeds"]) for one in results}) > 1:
         raise ValueError(f"rungs of other seeds in one table: {title(results[0])}")
-    return [*lines, *(tables.line(_rung(one, found.get(DEFAULT))) for one in results)]
+    lines += [tables.line(_rung(one, found.get(DEFAULT))) for one in results]
+    return [*lines, *(text for one in results for text in _own_control(one))]
+
+
+def _own_control(result: Result) -> list[str]:
+    """Say what a rung brings above the control of its own sites and perturber, if it has one."""
+    rung, group = result["rung"], worst(result)
+    if rung == DEFAULT:
+        return []
+    return [
+        f"\n*{rung}* above *{name}*, {group}: {_change(found['change'], group)}."
+        for name, found in result["audit"]["against"].items()
+        if name != CONTROL
+    ]
 
 
 def _rung(result: Result, default: Result | None) -> list[str]:
