@@ -269,3 +269,16 @@ def test_scores_of_other_weights_are_not_taken_for_these(tmp_path):
     weights.write_bytes(b"one")
     assert scores_file(tmp_path, weights) == first
     assert scores_file(tmp_path, weights, VIEWS) != first
+
+
+@pytest.mark.parametrize(
+    ("by", "labels"),
+    [("age", ["age < 60", "age >= 60"]), ("sex", ["sex = female", "sex = male"])],
+)
+def test_the_groups_are_those_that_are_asked_for(monkeypatch, by, labels):
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    seen_by = []
+    monkeypatch.setitem(ladder._ACTIONS, "show", lambda found, _: seen_by.append(found.groups))
+    monkeypatch.setattr("sys.argv", ["ladder", "show", "--by", by])
+    ladder.main()
+    assert [list(groups.labels) for groups in seen_by] == [labels]

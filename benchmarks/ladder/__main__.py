@@ -56,7 +56,9 @@ def main() -> None:
     gpu = ["device=cuda"] if torch.cuda.is_available() else []
     experiment = read_experiment(HOSTS[options.host], [*gpu, *options.overrides])
     if options.by == "sex":
-        experiment = replace(experiment, groups=Groups({"sex": ["female", "male"]}, "sex = male"))
+        experiment = replace(
+            experiment, groups=Groups(by={"sex": ["female", "male"]}, reference="sex = male")
+        )
     _ACTIONS[options.action](experiment, options)
 
 
