@@ -25,8 +25,10 @@ class TinyViTEncoder(nn.Module):
         self.features = timm.create_model(
             "tiny_vit_5m_224", features_only=True, out_indices=(2,), pretrained=False
         )
+        info: Any = self.features.feature_info
+        channels = info.channels()[-1]
         self.neck = nn.Sequential(
-            nn.Conv2d(self.features.feature_info.channels()[-1], out_chans, 1, bias=False),
+            nn.Conv2d(channels, out_chans, 1, bias=False),
             LayerNorm2d(out_chans),
             nn.Conv2d(out_chans, out_chans, 3, padding=1, bias=False),
             LayerNorm2d(out_chans),

@@ -125,6 +125,8 @@ def load(cohort: Cohort, spec: HostSpec) -> dict[str, Tensor]:
     images, masks, prompts = [], [], []
     for case in tqdm(cohort, "reading", total=len(cohort)):
         inputs = prepare([case], spec)
+        if case.mask is None:
+            raise ValueError(f"{case.key} has no mask to be trained on")
         images.append(inputs.images.half())
         masks.append(to_grid(case.mask, inputs.frames[0], inputs.images.shape[2:]).bool()[None])
         prompts.append(inputs.prompts)

@@ -13,6 +13,7 @@ import json
 import platform
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -42,7 +43,7 @@ def main() -> None:
     rows = _read()
     jobs = list(_missing(rows, options))
     with ProcessPoolExecutor(options.workers) as pool:
-        running = {pool.submit(job, *cell, n): (job, cell) for job, cell, n in jobs}
+        running = {pool.submit(partial(job, *cell, n)): (job, cell) for job, cell, n in jobs}
         for done in tqdm(as_completed(running), total=len(jobs)):
             job, cell = running[done]
             rows[cell] = rows.get(cell, {}) | done.result()

@@ -110,7 +110,7 @@ def _skewed(
     before = dict(zip("AB", (shape()[label] for label in shapes), strict=True))
     lack = 1 - gain / (1 - mean_of(before["B"]))
     after = {"A": before["A"], "B": 1 - (1 - before["B"]) * lack}
-    patients = {"cases_per_patient": 12, "correlation": 0.7} if clustered else {}
+    patients: Mapping[str, Any] = {"cases_per_patient": 12, "correlation": 0.7} if clustered else {}
 
     def draw(rng: np.random.Generator, cases: Mapping[str, int]) -> pd.DataFrame:
         table = draw_normals(PlantedCohort(cases=cases, **patients), rng)
@@ -159,10 +159,10 @@ def _size_confounded() -> Kind:
     return Kind(about=about, draw=draw, before=means, after=means)
 
 
-_REAL = {"means": [0.85, 0.85 - DIFFERENCE]}
-_GAIN = {**_REAL, "changes": {"B": CHANGE}, "found": frozenset({"improved"})}
-_UNBALANCED = {"shares": (9, 1), "sizes": (*SIZES[:-1], 1500, SIZES[-1])}
-_CLUSTERED = {"cases_per_patient": 12, "correlation": 0.7}
+_REAL: Mapping[str, Any] = {"means": [0.85, 0.85 - DIFFERENCE]}
+_GAIN: Mapping[str, Any] = {**_REAL, "changes": {"B": CHANGE}, "found": frozenset({"improved"})}
+_UNBALANCED: Mapping[str, Any] = {"shares": (9, 1), "sizes": (*SIZES[:-1], 1500, SIZES[-1])}
+_CLUSTERED: Mapping[str, Any] = {"cases_per_patient": 12, "correlation": 0.7}
 _AGE = ("age < 60", "age >= 60")
 
 KINDS: Mapping[str, Kind] = {

@@ -141,7 +141,7 @@ def _observe(kind: Kind, table: pd.DataFrame) -> Row:
     changes = [(one, kind.change[group]) for group, one in found.change.by_group.items()]
     return {
         "clusters": table["cluster"].nunique(),
-        "smaller_clusters": by_group.nunique()[by_group.size().idxmin()],
+        "smaller_clusters": by_group.nunique().iloc[by_group.size().argmin()],
         "known": [one.known for one, _ in differences],
         "coverage": _cover(differences),
         "coverage_change": _cover(changes),

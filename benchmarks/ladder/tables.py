@@ -61,7 +61,8 @@ def in_order(cells: Mapping[str, Sequence[Result]]) -> list[list[Result]]:
 def worst(result: Result) -> str:
     """Return the label of the group that the host serves worst."""
     means = result["audit"]["against_host"]["host"]["by_group"]
-    return min(means, key=lambda label: means[label]["value"])
+    found: str = min(means, key=lambda label: means[label]["value"])
+    return found
 
 
 def _cell(results: Sequence[Result]) -> list[str]:

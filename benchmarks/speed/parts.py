@@ -69,7 +69,7 @@ def _work(pipeline: Any, made: Any, feed: RecordFeed, size: int) -> dict[str, Ca
 
     def perturb() -> None:
         total = sum(one(latent).sum() for one, latent in zip(made, latents, strict=True))
-        total.backward()  # type: ignore[union-attr]
+        total.backward()
 
     def discriminate() -> None:
         tracked = tuple(latent.clone().requires_grad_() for latent in latents)
