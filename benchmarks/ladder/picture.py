@@ -46,7 +46,7 @@ def pareto(cells: Sequence[Sequence[Result]]) -> str:
 
 def digest(cells: Sequence[Sequence[Result]]) -> str:
     """Return a digest of the numbers that the picture shows, and of what it calls the rungs."""
-    shown: list[Any] = [
+    shown = [
         (title(one), one["rung"], *(_point(one, who) for who in ("host", "perturbed")))
         for results in cells
         for one in results
