@@ -113,6 +113,9 @@ def test_every_rung_has_settings_for_few_and_for_many_cases():
         assert few.seed == many.seed == 2
         assert rung.images == "both" or few.draws > 50
         assert many.draws is None
+        halfway = settings_of(rung, 500, 2)
+        assert rung.images == "both" or halfway.draws == few.draws
+        assert halfway.learning_rate in (few.learning_rate, many.learning_rate)
         sam_few, sam_many = (settings_of(rung, cases, 2, host="sam") for cases in (50, 2000))
         if rung.where_all:  # the same weights, so fitted just so
             assert many == settings_of(RUNGS[rung.where_all], 2000, 2)
