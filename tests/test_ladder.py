@@ -1,5 +1,7 @@
 """The ladder's scenarios keep hosts and teams apart, and its comparisons are what they say."""
 
+import itertools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from apple_seg.config import read_experiment
 from apple_seg.errors import AppleSegError
+from apple_seg.files import to_json
 from benchmarks.ladder import __main__ as ladder
 from benchmarks.ladder import auditing, picture, probing, tables
 from benchmarks.ladder.__main__ import HOSTS
@@ -117,9 +120,11 @@ def test_every_rung_has_settings_for_few_and_for_many_cases():
         assert rung.images == "both" or halfway.draws == few.draws
         assert halfway.learning_rate in (few.learning_rate, many.learning_rate)
         sam_few, sam_many = (settings_of(rung, cases, 2, host="sam") for cases in (50, 2000))
-        if rung.where_all:  # the same weights, so fitted just so
-            assert many == settings_of(RUNGS[rung.where_all], 2000, 2)
-            assert sam_many == settings_of(RUNGS[rung.where_all], 2000, 2, host="sam")
+        for cases, host in itertools.product((50, 500, 2000), ("unet", "sam")):
+            if rung.weights_of:  # the same weights, so fitted just so
+                assert settings_of(rung, cases, 2, host=host) == settings_of(
+                    RUNGS[rung.weights_of], cases, 2, host=host
+                )
         own = "epochs" in rung.settings
         assert sam_many.epochs == (many.epochs if own else 2)
         assert (sam_few.epochs == few.epochs) == (own or rung.images != "both")
@@ -211,8 +216,16 @@ def test_tables_and_picture_show_what_the_audit_says(cell, monkeypatch):
     assert "+0.1000 [+0.1000, +0.1000]" in control  # and the default above it
     assert "**better**" in better
     monkeypatch.setattr(tables, "_BRIEF", ("absent", "better"))
-    header, _, row = tables.brief({"cell": results}).splitlines()
+    header, _, row, *_, gap = tables.brief({"cell": results}).splitlines()
     assert "| identity | absent | **better** |" in header
+    assert gap.startswith("| unet, as-deployed, all cases, by age | 0.19")
+    assert gap.endswith(" |  | +0.0000 [+0.0000, +0.0000] |")
+    turned = json.loads(to_json(results[0]))
+    for block in (turned["audit"]["against_host"][name] for name in ("host", "change")):
+        (difference,) = block["difference"].values()
+        difference.update(value=-0.2, low=-0.3, high=0.1)
+    assert "| 0.2000 |  | +0.2000 [-0.1000, +0.3000] |" in tables.brief({"cell": [turned]})
+    assert tables.gap(turned, "host") == 0.2
     assert row.startswith("| unet, as-deployed, all cases | age >= 60 | 0.6027 |  | +0.1050 [")
     assert row.endswith("], not enough cases | 3.0% |")
     assert "above *peer*" not in text

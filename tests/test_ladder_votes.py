@@ -58,21 +58,22 @@ class Told:
         return {"selected": {"epoch": 4}, "seconds": 10.0}
 
 
-def test_where_every_case_has_a_mask_the_default_is_the_control_put_to_the_vote(laddered):
-    default, record = laddered(DEFAULT)
+@pytest.mark.parametrize("cases", [None, 100])
+def test_the_default_is_the_control_put_to_the_vote(laddered, cases):
+    default, record = laddered(DEFAULT, cases)
     assert default.weights.read_bytes() == CONTROL.encode()
     assert record["fit"]["vote"]["kept"]
     assert record["fit"]["seconds"] == 15
     assert views_of(default) == VIEWS
-    control, record = laddered(CONTROL)
+    control, record = laddered(CONTROL, cases)
     assert record["fit"]["vote"] is None
     assert views_of(control) == ("as-is",)
-    few, _ = laddered(DEFAULT, cases=100)
-    assert few.weights.read_bytes() == DEFAULT.encode()
+    beside, _ = laddered("consensus-semi-supervised", cases)
+    assert beside.weights.read_bytes() == b"consensus-semi-supervised"
 
 
 def test_a_vote_on_other_weights_counts_for_nothing(laddered):
-    task, _ = laddered("consensus-alone")
+    task, _ = laddered("consensus-unsupervised")
     assert done(task) is not None
     task.weights.write_bytes(b"trained anew")
     assert done(task) is None

@@ -81,11 +81,9 @@ class Climb:
 
     @property
     def trained_as(self) -> "Climb":
-        """The climb whose weights these are; itself, unless every case has a mask."""
-        name = self.rung.where_all
-        if name is None or self.cases is not None:
-            return self
-        return replace(self, name=name, rung=RUNGS[name])
+        """The climb whose weights these are: mostly itself."""
+        name = self.rung.weights_of
+        return self if name is None else replace(self, name=name, rung=RUNGS[name])
 
 
 def checkpoint_of(experiment: Experiment) -> Path:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from apple_seg.audit.report.canvas import DIM, INK, LOOKS, figure, svg, tidy
 from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
-from benchmarks.ladder.tables import Result, title, worst
+from benchmarks.ladder.tables import Result, gap, title, worst
 
 _COLUMNS = 2
 _MARKER = 13.0
@@ -90,10 +90,9 @@ def _number(axes: Any, name: str, place: int | None, at: tuple[float, float]) ->
     )
 
 
-def _point(result: Result, who: str) -> tuple[float, float]:
-    block: Mapping[str, Any] = result["audit"]["against_host"][who]
-    (difference,) = block["difference"].values()
-    return difference["value"], block["by_group"][worst(result)]["value"]
+def _point(result: Result, who: Literal["host", "perturbed"]) -> tuple[float, float]:
+    means: Mapping[str, Any] = result["audit"]["against_host"][who]["by_group"]
+    return gap(result, who), means[worst(result)]["value"]
 
 
 def _handle(text: str) -> Any:

@@ -57,8 +57,8 @@ class Rung:
     """Its own control, where it is fitted at other sites, or with another perturber, than the
     common one."""
 
-    where_all: str | None = None
-    """Where every case has a mask: which rung was trained just so. Its weights are taken."""
+    weights_of: str | None = None
+    """Which rung is trained just so, and answers otherwise. Its weights are taken."""
 
     @property
     def whole_host(self) -> bool:
@@ -75,8 +75,8 @@ CONTROL = "segmentation-only"
 
 DEFAULT = "consensus"
 """The library's default method, chosen on validation; `MethodSpec` says why. Views and the running
-mean are those of `settings_of`: without several views there is no vote. Where
-every case has a mask it trains what the control does, and answers by vote."""
+mean are those of `settings_of`: without several views there is no vote. Fitted on cases that all
+have masks it trains what the control does, and answers by vote."""
 
 LIMIT = "fine-tuning"
 """What training the whole host brings."""
@@ -84,8 +84,14 @@ LIMIT = "fine-tuning"
 _BESIDE = {"draws": None}
 """Where a few cases have masks, and all the others that a team has are fitted on beside them."""
 
-_GENTLY = {"sam": {"learning_rate": 3e-4}}
-"""How the SAM-like host is fine-tuned: of 1e-3, 3e-4 and 1e-4 the best on validation."""
+_WHOLE: Mapping[str, Any] = {
+    "settings": {"learning_rate": 1e-3},
+    "few": {"learning_rate": 3e-4},
+    "on": {"sam": {"learning_rate": 3e-4}},
+    "trains": "host",
+}
+"""How the whole host is trained: of 1e-3, 3e-4 and 1e-4 the SAM-like host's is the best on
+validation."""
 
 _ASKED_FOR = {"sam": {"margin": 0.03}}
 """Erasure that costs the SAM-like host less than a Dice point, but those who are served worst one
@@ -107,24 +113,17 @@ RUNGS: Mapping[str, Rung] = {
     "worst-group": Rung(method=MethodSpec(name="worst-group")),
     "febs": Rung(method=MethodSpec(name="febs")),
     "hsic": Rung(method=MethodSpec(name="hsic")),
-    "consensus-alone": Rung(method=MethodSpec(name="consensus"), images="unlabelled"),
-    "consensus": Rung(
-        method=MethodSpec(name="consensus"), settings=_BESIDE, images="both", where_all=CONTROL
+    "consensus": Rung(method=MethodSpec(name="consensus"), weights_of=CONTROL),
+    "consensus-semi-supervised": Rung(
+        method=MethodSpec(name="consensus"), settings=_BESIDE, images="both", beside=DEFAULT
     ),
-    LIMIT: Rung(
-        method=MethodSpec(name="segmentation-only"),
-        settings={"learning_rate": 1e-3},
-        few={"learning_rate": 3e-4},
-        on=_GENTLY,
-        trains="host",
-    ),
-    "fine-tuning-consensus": Rung(
+    "consensus-unsupervised": Rung(method=MethodSpec(name="consensus"), images="unlabelled"),
+    LIMIT: Rung(method=MethodSpec(name="segmentation-only"), **_WHOLE),
+    "fine-tuning-consensus": Rung(method=MethodSpec(name="consensus"), weights_of=LIMIT, **_WHOLE),
+    "fine-tuning-semi-supervised": Rung(
         method=MethodSpec(name="consensus"),
-        settings={**_BESIDE, "learning_rate": 1e-3},
-        on=_GENTLY,
         images="both",
-        trains="host",
-        where_all=LIMIT,
+        **{**_WHOLE, "settings": {**_BESIDE, **_WHOLE["settings"]}, "few": {}},
     ),
     "from-scratch": Rung(
         method=MethodSpec(name="segmentation-only"),

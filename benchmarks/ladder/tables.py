@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.ladder.rungs import CONTROL, DEFAULT, RUNGS
 from benchmarks.speed import tables
 
 Result = Mapping[str, Any]
+_CELL = "host, scenario, fitted on"
 _BRIEF = ("views", "apple", CONTROL, DEFAULT, "fine-tuning", "fine-tuning-consensus")
 
 
@@ -20,18 +21,26 @@ def whole(cells: Mapping[str, Sequence[Result]]) -> str:
 
 
 def brief(cells: Mapping[str, Sequence[Result]]) -> str:
-    """Return one table, a row a cell: by how much the rungs asked about first lift who is worst."""
-    header = ["host, scenario, fitted on", "served worst", "identity", *map(_bold, _BRIEF)]
-    lines = tables.heading([*header, f"weights that {DEFAULT} trains"])
+    """Return two tables, a row a cell: what the rungs that are asked about first change.
+
+    The first says of the group that is served worst by how much its Dice rises, the second by how
+    much the difference between the groups shrinks or grows.
+    """
+    names = ["identity", *map(_bold, _BRIEF)]
+    lifts = tables.heading([_CELL, "served worst", *names, f"weights that {DEFAULT} trains"])
+    gaps = tables.heading([_CELL, *names])
     for results in in_order(cells):
         first, group = results[0], worst(results[0])
-        mean = first["audit"]["against_host"]["host"]["by_group"][group]["value"]
         cell = f"{first['host']}, {first['scenario']}, {first['cases']} cases"
         found = {one["rung"]: one for one in results}
-        lifts = [_lift(found.get(name), group) for name in _BRIEF]
+        rungs = [found.get(name) for name in _BRIEF]
+        host = first["audit"]["against_host"]["host"]["by_group"]
         share = _share(found[DEFAULT]) if DEFAULT in found else ""
-        lines.append(tables.line([cell, group, f"{mean:.4f}", *lifts, share]))
-    return "\n".join(lines) + "\n"
+        lifted = [_lift(one, group) for one in rungs]
+        lifts.append(tables.line([cell, group, f"{host[group]['value']:.4f}", *lifted, share]))
+        named = f"{cell}, by {first['attribute']}"
+        gaps.append(tables.line([named, _means(first, "host")[-1], *map(_gap_change, rungs)]))
+    return "\n".join([*lifts, "", "The difference between the groups:", "", *gaps]) + "\n"
 
 
 def title(result: Result) -> str:
@@ -65,14 +74,20 @@ def worst(result: Result) -> str:
     return found
 
 
+def gap(result: Result, who: Literal["host", "perturbed"]) -> float:
+    """Return the difference between the groups, positive where it favours whom the host favours."""
+    (difference,) = result["audit"]["against_host"][who]["difference"].values()
+    return _sign(result) * float(difference["value"])
+
+
 def _cell(results: Sequence[Result]) -> list[str]:
     host = results[0]["audit"]["against_host"]["host"]
     labels = list(host["by_group"])
     found = {one["rung"]: one for one in results}
-    header = ["rung", "trained", "epochs kept", "overall", *labels, "difference"]
+    header = ["rung", "trained", "epochs kept", "overall", *labels, "difference", "its change"]
     header += [f"{worst(results[0])}: change of host", f"above {CONTROL}", f"{DEFAULT} above it"]
     lines = tables.heading([*header, "fit, s (median)"])
-    lines.append(tables.line(["identity", "0", "", *_means(host), "", "", "", ""]))
+    lines.append(tables.line(["identity", "0", "", *_means(results[0], "host"), *[""] * 5]))
     if len({tuple(one["seeds"]) for one in results}) > 1:
         raise ValueError(f"rungs of other seeds in one table: {title(results[0])}")
     lines += [tables.line(_rung(one, found.get(DEFAULT))) for one in results]
@@ -100,7 +115,8 @@ def _rung(result: Result, default: Result | None) -> list[str]:
         _bold(name),
         _share(result),
         kept,
-        *_means(audit["against_host"]["perturbed"]),
+        *_means(result, "perturbed"),
+        _gap_change(result),
         _change(audit["against_host"]["change"], group),
         _change(audit["against"].get(CONTROL, {}).get("change"), group),
         _change(others.get(name, {}).get("change"), group),
@@ -116,10 +132,25 @@ def _share(result: Result) -> str:
     return f"{result['trained_parameters'] / result['host_parameters']:.1%}"
 
 
-def _means(block: Mapping[str, Any]) -> list[str]:
-    (difference,) = block["difference"].values()
-    blocks = [block["overall"], *block["by_group"].values(), difference]
-    return [f"{one['value']:.4f}" for one in blocks]
+def _means(result: Result, who: Literal["host", "perturbed"]) -> list[str]:
+    block = result["audit"]["against_host"][who]
+    means = [one["value"] for one in (block["overall"], *block["by_group"].values())]
+    return [f"{one:.4f}" for one in (*means, gap(result, who))]
+
+
+def _sign(result: Result) -> float:
+    """Return the sign of the host's difference."""
+    (difference,) = result["audit"]["against_host"]["host"]["difference"].values()
+    return -1.0 if difference["value"] < 0 else 1.0
+
+
+def _gap_change(result: Result | None) -> str:
+    """Say how much larger the difference becomes."""
+    if result is None:
+        return ""
+    (change,) = result["audit"]["against_host"]["change"]["difference"].values()
+    value, *ends = (_sign(result) * change[key] for key in ("value", "low", "high"))
+    return f"{value:+.4f} [{min(ends):+.4f}, {max(ends):+.4f}]"
 
 
 def _lift(result: Result | None, group: str) -> str:
