@@ -228,9 +228,17 @@ def _in_use(views: Sequence[str], experiment: Path) -> str:
     )
 
 
+_TITLES = {
+    "masks": "Dice on validation",
+    "host": "Validation: Dice against the host's own masks, not against the truth",
+    "consensus": "Validation: Dice against the mean of the host's own views where there is no mask",
+}
+
+
 def _fit_table(result: Any) -> Table:
     labels = list(result.selected.by_group)
-    table = Table("epoch", "overall", *labels, title="Dice on validation", title_justify="left")
+    title = _TITLES[result.judged_by]
+    table = Table("epoch", "overall", *labels, title=title, title_justify="left")
     for one in result.candidates:
         chosen = one.epoch == result.selected.epoch
         name = "host" if one.epoch == 0 else str(one.epoch)

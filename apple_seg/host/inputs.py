@@ -135,6 +135,12 @@ def _channels(image: Tensor, spec: InputSpec) -> Tensor:
         return image
     if spec.channels == "grey":
         return image.mean(0, keepdim=True)
+    if image.shape[0] not in (1, 3, 4):
+        raise CaseError(
+            f"an image of shape {tuple(image.shape)} where [host.input] channels = "
+            f'"{spec.channels}": channels come first, and are 1 (grey), 3 or 4 (the last is left '
+            "out)"
+        )
     colour = image.expand(3, *image.shape[1:]) if image.shape[0] == 1 else image[:3]
     return colour.flip(0) if spec.channels == "bgr" else colour
 

@@ -156,6 +156,13 @@ class HostSpec:
     prompt: PromptSpec = field(default_factory=PromptSpec)
 
     def __post_init__(self) -> None:
+        tables = {"input": InputSpec, "output": OutputSpec, "prompt": PromptSpec}
+        for name, kind in tables.items():
+            if not isinstance(given := getattr(self, name), kind):
+                raise ConfigError(
+                    f"{name} is a {type(given).__name__}, and must be an apple_seg.{kind.__name__}"
+                    "; HostSpec.from_identity takes the tables of a file as they are"
+                )
         try:
             json.dumps(self.identity())
         except (TypeError, ValueError) as error:

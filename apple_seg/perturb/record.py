@@ -30,7 +30,8 @@ class FitSettings:
 
     average: float = 0.0
     """Decay, a step, of a running mean of the perturbers' weights; validated and kept is then the
-    mean. 0 keeps none. A mean of the last hundred steps or so (0.99) is steadier than the last."""
+    mean. 0 keeps none. A mean of the last hundred steps or so (0.99) is steadier than the last,
+    where a fit has several hundred; of fewer it holds too much of the start, and `fit` says so."""
 
     selection: str | None = None
     """Which epoch is kept, by validation; see `perturb/selection.py`. None for the method's own:
@@ -144,6 +145,10 @@ class FitResult:
 
     training_seconds: tuple[float, ...] = ()
     """Wall clock of each epoch's training alone."""
+
+    judged_by: Literal["masks", "host", "consensus"] = "masks"
+    """What the Dice of validation is against: drawn masks; the host's own; or drawn masks as far as
+    there are any, and the mean of the host's own views for the other cases."""
 
     groups: Mapping[str, int] = field(default_factory=dict)
     """Cases fitted on, by group; `unknown` are in no group."""

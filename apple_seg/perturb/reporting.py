@@ -1,5 +1,6 @@
 """What is told of a fit: the lines of its log, numbers for trackers, and the result."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from apple_seg.perturb.selection import Candidate
 from apple_seg.perturb.task import FitTask
 from apple_seg.processes import Processes
 from apple_seg.replay import ReplayNote
+
+_HELD = 0.05
+"""How much of its start a running mean may hold at the end."""
 
 
 def start_event(identity: Mapping[str, Any], processes: Processes) -> dict[str, Any]:
@@ -52,6 +56,20 @@ def tracked(progress: Progress, losses: Mapping[str, float]) -> dict[str, float]
     return named | {f"validation/{name}": value for name, value in scores.items()}
 
 
+def slow_mean(task: FitTask) -> str | None:
+    """Say so where a fit ends before its running mean of weights has left where it started."""
+    decay = task.settings.average
+    steps = task.settings.epochs * -(-task.sampler.batches // task.settings.accumulate)
+    if not decay or task.method.solved or (held := decay**steps) <= _HELD:
+        return None
+    enough = math.ceil(math.log(_HELD) / math.log(decay))
+    return (
+        f"average = {decay:g} over {steps} steps leaves {held:.0%} of the start, which changes "
+        f"nothing, in what is kept: lower it, or let the fit have {enough} steps (more epochs, "
+        "draws, or smaller batches)"
+    )
+
+
 def result_of(task: FitTask, recipe: Recipe, progress: Progress, note: ReplayNote) -> FitResult:
     """Return what a fit that has ended did."""
     segmentor, first = task.pipeline.segmentor, task.attributes.first
@@ -70,6 +88,7 @@ def result_of(task: FitTask, recipe: Recipe, progress: Progress, note: ReplayNot
         training_seconds=tuple(
             line["seconds_training"] for line in progress.log if line.get("epoch")
         ),
+        judged_by=task.judged_by,
         groups=count_groups(first, task.train) if first else {},
         replay=note,
     )

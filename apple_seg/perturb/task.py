@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -71,6 +71,13 @@ class FitTask:
         """Return for how many cases the mean of the host's views stands for a true mask."""
         agreed = self.method.parts.target == "consensus"
         return int((cohort.table["mask"] == "").sum()) if agreed else 0
+
+    @property
+    def judged_by(self) -> Literal["masks", "host", "consensus"]:
+        """What the Dice of validation is against; see `FitResult`."""
+        if self.method.parts.target == "host":
+            return "host"
+        return "consensus" if self.unmasked(self.validation) else "masks"
 
     @cached_property
     def sampler(self) -> Sampler:

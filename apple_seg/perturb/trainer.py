@@ -22,7 +22,7 @@ from apple_seg.perturb.preflight import prepare_fit
 from apple_seg.perturb.progress import Progress, Resumed
 from apple_seg.perturb.recipe import Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
-from apple_seg.perturb.reporting import epoch_event, result_of, start_event, tracked
+from apple_seg.perturb.reporting import epoch_event, result_of, slow_mean, start_event, tracked
 from apple_seg.perturb.sampling import part_of
 from apple_seg.perturb.stepping import Stepper
 from apple_seg.perturb.task import FitTask
@@ -130,6 +130,8 @@ class _Fit:
                 self._say(
                     f"{bare} of {len(cohort)} {name} cases have no mask: a consensus stands in"
                 )
+        if warning := slow_mean(self.task):
+            self._say(warning)
         with open_feed(self.task, recipe.perturbers, self.processes, self._say) as (feed, note):
             self._train(recipe, feed, note)
         for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):

@@ -47,6 +47,20 @@ def test_window_is_clipped_before_normalisation():
     assert inputs.images.flatten().tolist() == pytest.approx([-160 / 240, 40 / 240, 80 / 240, 1])
 
 
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_an_image_whose_channels_come_last_is_refused_where_colours_are_asked_for(channels):
+    with pytest.raises(CaseError, match=r"shape \(16, 8, 3\).*channels come first"):
+        prepared(np.zeros((16, 8, 3)), channels=channels)
+
+
+def test_a_spec_says_which_of_its_parts_is_of_another_kind():
+    with pytest.raises(ConfigError, match=r"input is a dict, and must be an apple_seg\.InputSpec"):
+        spec(input={"divide": 255.0})
+    with pytest.raises(ConfigError, match="output is a dict"):
+        spec(output={"activation": "softmax"})
+    assert HostSpec.from_identity(spec().identity()) == spec()
+
+
 @pytest.mark.parametrize(
     ("channels", "stored", "expected"),
     [

@@ -225,3 +225,13 @@ def test_fit_needs_perturbers_that_act_and_gradients():
     pipeline.segmentor.strength = 1.0
     with torch.no_grad(), pytest.raises(FitError, match="called under no_grad"):
         run(pipeline)
+
+
+@pytest.mark.parametrize(("average", "held"), [(0.99, "86%"), (0.5, None), (0.0, None)])
+def test_a_running_mean_that_has_not_left_its_start_is_said(average, held, capsys):
+    settings = FitSettings(epochs=5, batch_size=8, average=average)  # 24 cases: 15 steps
+    run(make_pipeline(), settings=settings, progress=True)
+    said = capsys.readouterr().err
+    assert ("of the start, which changes nothing" in said) == (held is not None)
+    assert held is None or f"average = 0.99 over 15 steps leaves {held}" in said
+    assert held is None or "let the fit have 299 steps" in said

@@ -126,7 +126,9 @@ def test_at_strength_0_there_is_no_vote():
 def test_without_masks_to_judge_by_there_is_no_vote(capsys):
     pipeline = toy_pipeline()
     bare = toy_cohort(split="val", seed=1, masked=False)
-    assert run(fit, pipeline, validation=bare, progress=True).vote is None
+    result = run(fit, pipeline, validation=bare, progress=True)
+    assert result.vote is None
+    assert result.judged_by == "consensus"
     assert pipeline.segmentor.views == ("as-is",)
     assert "validation has no true masks to judge it by" in capsys.readouterr().err
 
@@ -135,6 +137,7 @@ def test_a_fit_keeps_the_vote_that_validation_prefers_and_its_file_takes_it_alon
     pipeline = toy_pipeline()
     result = run(fit, pipeline)
     vote, cases = result.vote, [*toy_cohort(4, split="test", seed=2)]
+    assert result.judged_by == "masks"
     assert vote.kept
     assert vote.views == pipeline.segmentor.views == VIEWS_OF_PLANE
     assert result.answer is vote.candidate

@@ -51,6 +51,7 @@ def test_without_masks_perturbed_masks_are_held_to_the_hosts_own(store):
     result, pipeline = run(
         **bare, method=method, settings=settings, replay=ReplaySettings(store=store)
     )
+    assert result.judged_by == "host"
     assert result.candidates[0].overall == 1  # the host agrees with itself
     assert 0.4 <= result.selected.overall < 1
     assert result.losses[-1]["hsic"] < 0.9 * result.losses[0]["hsic"]

@@ -75,8 +75,8 @@ def _details(result: Result, written: ModelCard) -> Bullets:
     if isinstance(result, Audit):
         return Bullets(known)
     said = (
-        "The perturbed host is to be the same segmentor with a perturber between encoder and "
-        "decoder. An audit sees masks only and does not check that; attaching the perturber does."
+        "The perturbed host is to be the same segmentor with perturbers between its "
+        "stages. An audit sees masks only and does not check that; attaching the perturber does."
     )
     return Bullets((*known, said))
 

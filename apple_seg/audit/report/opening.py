@@ -49,8 +49,8 @@ def lead(result: Result) -> str:
         f"A segmentor drew masks of {total}{of}."
         if isinstance(result, Audit)
         else f"A segmentor (the host) drew masks of the same {total}{of} twice: as it is deployed, "
-        "and with a perturber, a small part that changes what flows from its encoder to its "
-        "decoder and leaves its weights as they are."
+        "and perturbed. A perturber is a small part that changes what one stage of it hands to "
+        "the next, and leaves its weights as they are."
     )
     return (
         f"{ran} They are held against drawn masks by {title_of(metric)}, {GLOSSES[metric]}; "
