@@ -73,7 +73,7 @@ def test_python_of_the_readme_runs_and_attaches(tmp_path, monkeypatch):
     production = {"apple_seg": names["apple_seg"], "host": host, "images": images}
     exec(block("python", 1), production)
     case = names["test"][0]
-    production |= {"spec": names["plan"].host, "image": case.image}
+    production |= {"image": case.image}
     exec(block("python", 2), production)
     assert production["masks"][0].shape == case.mask.shape
     lines = [line for line in block("python").splitlines() if line and "import" not in line]

@@ -8,7 +8,8 @@
 
 Only `audit` reads a test case, and it refuses to while code or settings are not committed.
 What is done already is skipped, so that everything can be stopped and started again, but for
-`race`, which fits anew; where a GPU is there, it is used.
+`race`, which fits anew; where a GPU is there, it is used. HAM10000 in the environment says where
+the set lies (benchmarks/README.md).
 """
 
 import argparse
@@ -39,19 +40,35 @@ HOSTS = {path.stem: path for path in sorted((Path(__file__).parent / "hosts").gl
 def main() -> None:
     """Parse the command line and do what it says."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.ladder",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=list(_ACTIONS))
-    parser.add_argument("--host", choices=list(HOSTS), default="unet")
-    parser.add_argument("--scenario", choices=list(SCENARIOS), nargs="+", default=list(SCENARIOS))
+    parser.add_argument("action", choices=list(_ACTIONS), help="as above")
+    parser.add_argument("--host", choices=list(HOSTS), default="unet", help="unless said: unet")
     parser.add_argument(
-        "--cases", nargs="+", default=["all", "100"], type=_number, help="numbers, or all"
+        "--scenario",
+        choices=list(SCENARIOS),
+        nargs="+",
+        default=list(SCENARIOS),
+        help="whom the host was trained on, everybody or the young; unless said: both",
     )
-    parser.add_argument("--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        default=["all", "100"],
+        type=_number,
+        help="how many are fitted on, numbers or all; unless said: all 100",
+    )
+    parser.add_argument(
+        "--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS), help="methods; or all"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="0 1 2, or others")
     parser.add_argument("--by", choices=["age", "sex"], default="age", help="who the groups are")
     parser.add_argument("-q", "--quiet", action="store_true", help="no bars")
-    parser.add_argument("--set", dest="overrides", action="append", default=[])
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], help="key=value of the host's file"
+    )
     options = parser.parse_args()
     gpu = ["device=cuda"] if torch.cuda.is_available() else []
     experiment = read_experiment(HOSTS[options.host], [*gpu, *options.overrides])

@@ -86,10 +86,13 @@ def test_one_group_that_is_heard_is_enough():
 @pytest.mark.parametrize(
     ("beyond", "said"),
     [
-        ((0.05, 0.01, 0.09), "more than the mask itself shows"),
-        ((0.005, 0.001, 0.009), "no more than the mask itself shows"),
-        ((-0.05, -0.1, 0.0), "no more than the mask itself shows"),
-        ((0.05, -0.02, 0.12), "not enough cases to say whether more than the mask itself shows"),
+        ((0.05, 0.01, 0.09), "more than the host's own mask shows"),
+        ((0.005, 0.001, 0.009), "no more than the host's own mask shows"),
+        ((-0.05, -0.1, 0.0), "no more than the host's own mask shows"),
+        (
+            (0.05, -0.02, 0.12),
+            "not enough cases to say whether more than the host's own mask shows",
+        ),
     ],
 )
 def test_what_a_latent_gives_away_is_compared_with_the_masks(beyond, said):

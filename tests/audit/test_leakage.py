@@ -133,7 +133,7 @@ def test_advice_is_by_what_can_be_read_and_what_is_heard(surveyed):
     assert (red.decodable, red.heard) == (Answer.YES, Answer.NO)
     assert red.sentence == (
         "decodable, but the mask does not listen: nothing to gain here; "
-        "more than the mask itself shows"
+        "more than the host's own mask shows"
     )
     assert surveyed.notes == (
         "Probes: 128 of 128 cases (64 of group = A, 64 of group = B); 0 are of unknown group.",

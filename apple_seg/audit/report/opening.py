@@ -52,8 +52,10 @@ def lead(result: Result) -> str:
         "and perturbed. A perturber is a small part that changes what one stage of it hands to "
         "the next, and leaves its weights as they are."
     )
+    several = f", a case's mean over its classes ({', '.join(host.by_class)})"
     return (
-        f"{ran} They are held against drawn masks by {title_of(metric)}, {GLOSSES[metric]}; "
+        f"{ran} They are held against drawn masks by {title_of(metric)}, {GLOSSES[metric]}"
+        f"{several if host.by_class else ''}; "
         f"more is better. Cases are grouped by {host.attribute}, and a difference is the mean of "
         f"the reference group, {quoted(host.reference)}, minus that of another. Each number comes "
         f"with its {confidence(result)} interval, which is made so that it holds the true value in "

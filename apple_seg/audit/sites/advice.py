@@ -148,10 +148,10 @@ def _beside_mask(beyond: AucChange | None) -> str:
     if beyond is None:
         return ""
     if beyond.high < BEYOND:
-        return "no more than the mask itself shows"
+        return "no more than the host's own mask shows"
     if beyond.low > 0:
-        return "more than the mask itself shows"
-    return "not enough cases to say whether more than the mask itself shows"
+        return "more than the host's own mask shows"
+    return "not enough cases to say whether more than the host's own mask shows"
 
 
 def _changed(leakage: SiteLeakage) -> str:
