@@ -63,11 +63,12 @@ def test_audit_and_sites_need_no_perturber(folder):
         assert "segmentor: monai.networks.nets:UNet" in text
     listed = apple_seg("sites", experiment, "-q")
     assert listed.returncode == 0, listed.stderr
-    for name in ("model.1.submodule.1.submodule", "model.1.submodule.0", "model.0"):
+    stages = ("model.1.submodule.1.submodule", "model.1.submodule.0", "model.0")
+    for name in (*stages, "model.1.submodule.2"):  # where the default perturbs
         assert name in listed.stdout
     assert "fewer than two groups have 10 clusters" in " ".join(listed.stdout.split())
     found = json.loads((folder / "runs" / "sites.json").read_text())
-    assert [site["leakage"]["host"]["linear"]["auc"] for site in found["sites"]] == [None] * 3
+    assert [site["leakage"]["host"]["linear"]["auc"] for site in found["sites"]] == [None] * 4
     assert found["sites"][0]["influence"]["erased"]["mask_moved"]["overall"]["n_cases"] == 12
 
 
@@ -83,9 +84,10 @@ def test_sites_probes_behind_a_perturber_file_and_can_leave_the_probes_out(folde
     done = apple_seg("sites", folder / "small.toml", "-q", *output)
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "behind" / "sites.json").read_text())
-    assert ["perturbed" in site["leakage"] for site in found["sites"]] == [True, False, False]
+    assert ["perturbed" in site["leakage"] for site in found["sites"]] == [True] + [False] * 3
     assert set(found["masks"]) == {"host", "perturbed", "truth"}
-    short = apple_seg("sites", folder / "small.toml", "-q", "--set", "survey.cases=0", *output[:2])
+    less = ["--set", "survey.cases=0", "--set", "method.sites=skips"]
+    short = apple_seg("sites", folder / "small.toml", "-q", *less, *output[:2])
     assert short.returncode == 0, short.stderr
     found = json.loads((folder / "behind" / "sites.json").read_text())
     assert [site["leakage"] for site in found["sites"]] == [None] * 3

@@ -1,7 +1,7 @@
 """What `apple-seg sites` does: survey a host's sites, as deployed or with a perturber file."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from torch import nn
@@ -78,12 +78,15 @@ def _everywhere(
 def _sites(experiment: Experiment, attached: tuple[Site, ...]) -> str | tuple[Site, ...]:
     """Return those that the adapter knows, then those only named, then those only attached."""
     named = experiment.method.parts.sites
+    kinds = ("all", "stages") if named == "stages" else ("all",)
     own = attached if isinstance(named, str) else (*named, *attached)
-    if not own:
+    if not own and kinds == ("all",):
         return "all"
     known: tuple[Site, ...] = ()
-    with suppress(AdapterNotFoundError, SiteError):  # sites are named where no adapter knows any
-        known = choose_sites(experiment.host.build(), "all")
+    host = experiment.host.build()
+    # Where sites are named, an adapter may know none.
+    with suppress(AdapterNotFoundError, SiteError) if own else nullcontext():
+        known = tuple(site for kind in kinds for site in choose_sites(host, kind))
     # The same tensor may be listed by two, of which the last one says what stays clean.
     places = {(site.module, site.io, site.item): site for site in (*known, *own)}
     return tuple(places.values())
