@@ -132,7 +132,6 @@ RUNGS: Mapping[str, Rung] = {
     ),
 }
 
-
 ALL_CASES: Mapping[str, Mapping[str, Any]] = {
     "unet": {"epochs": 4, "learning_rate": 2e-3},
     "sam": {"epochs": 2, "learning_rate": 2e-3},
@@ -141,8 +140,8 @@ ALL_CASES: Mapping[str, Mapping[str, Any]] = {
 of 1e-3 to 1e-2, and of those tried up to 4e-3. A pass of the SAM-like host takes several times as
 long."""
 
-
 FEW = 200
+"""Up to so many cases, the whole host is trained more gently."""
 
 DRAWN = 1000
 """Cases an epoch, where a team has at most half as many. On 500 once through, validation kept the
