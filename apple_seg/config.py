@@ -90,7 +90,8 @@ def read_experiment(path: Path | str, overrides: Sequence[str] = ()) -> Experime
             f"{path} has [predictions] and no [host]: masks in files can be audited and compared, "
             "and nothing else; this needs the host itself"
         )
-    return parse(tables, str(path))
+    changed = "".join(f" with --set {override}" for override in overrides)
+    return parse(tables, f"{path}{changed}")
 
 
 def parse(tables: Mapping[str, Any], name: str) -> Experiment:

@@ -1,6 +1,7 @@
 """The commands, in processes of their own, on a small planted cohort."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -103,9 +104,10 @@ def test_sites_probes_behind_a_perturber_file_and_can_leave_the_probes_out(folde
         (["--set", "method.sites=[{module='nowhere'}]"], "no submodule 'nowhere'"),
         (["--set", "fit.batch_size=17"], "16 cases are fewer than a batch of 17"),
         (["--set", "cohort.classes={lesion=1}"], "faults in"),
+        (["--set", "fit.epochs=ten"], "with --set fit.epochs=ten:"),
         (["--set", "groups.by={sex=['f', 'm']}", "--set", "groups.reference=sex = f"], "sex"),
     ],
-    ids=["checkpoint", "site", "batch", "mask-values", "column"],
+    ids=["checkpoint", "site", "batch", "mask-values", "number", "column"],
 )
 def test_bad_input_ends_in_one_message_status_one_and_no_file(folder, arguments, message):
     output = ["--set", "output=failed"]
@@ -128,6 +130,7 @@ def test_help_teaches_the_order_of_work():
     for command in ("demo", "sites", "audit", "fit", "compare", "attach"):
         assert command in done.stdout
     assert "Usage: python -m apple_seg fit" in apple_seg("fit", "-h").stdout
+    assert apple_seg("--version").stdout.strip() == version("apple-seg")
 
 
 def test_commands_that_do_not_share_their_work_refuse_several_processes(folder):

@@ -1,6 +1,7 @@
 """What all commands share: the application, its options, and how they read and print."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,26 @@ app = typer.Typer(
     "gap?), [bold]fit[/] (train and validation splits only), or [bold]sweep[/] (many settings, one "
     "choice on validation), [bold]compare[/] (the test split, once), [bold]gate[/] (may it go "
     "on?), [bold]attach[/] (in production). [bold]demo[/] does it all on planted images."
-    "\n\nExperiment files: benchmarks/experiments/*.toml, and the one that demo writes.",
+    "\n\nExperiment files: the README explains one, and demo writes one.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("apple-seg"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _asked: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Which version this is."),
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+
+
 console = Console()
 
 MEASURE, PERTURB = "Measure", "Perturb"
