@@ -124,6 +124,12 @@ def test_compare_without_a_perturber_says_what_to_run(folder):
     assert "run `apple-seg fit` first" in done.stderr
 
 
+def test_a_fit_that_is_not_judged_by_drawn_masks_says_so(folder):
+    own = ["method.target=host", "method.name=moments", "fit.margin=0.9", "output=own"]
+    done = apple_seg("fit", folder / "small.toml", "-q", *[f"--set={one}" for one in own])
+    assert "against the host's own masks, not against the truth" in " ".join(done.stdout.split())
+
+
 def test_help_teaches_the_order_of_work():
     done = apple_seg("--help")
     assert "Order of work" in done.stdout

@@ -120,8 +120,9 @@ class MethodSpec:
       .0069 and .0070 where the masks alone brought .0004 and .0044. Under the vote that was gone:
       the worst group of the under-represented had .8825 and .8881 with them beside 50 and 500 masks
       and .8864 and .8904 without (seed 0), .8861 with them beside 100 and .8852 without (three
-      seeds). So they are for who has no masks, or time for one view only; a second round, voted by
-      the perturbed host, was no better, nor were they where every case has a mask.
+      seeds); that was asked when the UNet's test figures of other numbers of masks were known. So
+      they are for who has no masks, or time for one view only; a second round, voted by the
+      perturbed host, was no better, nor were they where every case has a mask.
     - *Views, running mean*: `[fit] views` that a patient could be seen in, and `average = 0.99`,
       are not of the method and bring as much as anything in it.
 

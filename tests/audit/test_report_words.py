@@ -13,6 +13,7 @@ from apple_seg.audit.report.answers import (
 from apple_seg.audit.report.cautions import not_concluded
 from apple_seg.audit.report.opening import lead, opening
 from apple_seg.data import Groups
+from reports import rich_comparison
 
 GROUPS = Groups(by={"sex": ["m", "f"]}, reference="sex = m")
 QUICK = AuditSettings(metrics=("dice",), resamples=0, permutations=0)
@@ -175,6 +176,8 @@ def test_the_lead_counts_cases_and_clusters_and_explains_each_word():
     host, table = cohort((0.9, 0.8), count=50, spread=0.05)
     alone = audit_scores(host, table, GROUPS, settings=QUICK)
     assert "100 cases." in lead(alone)
+    assert "mean over its classes" not in lead(alone)
+    assert "a case's mean over its classes (lesion, rim)" in lead(rich_comparison())
     assert "clusters" not in lead(alone)
     paired = host.assign(cluster=[f"p{place // 2}" for place in range(100)])
     found = lead(audit_scores(paired, table, GROUPS, settings=QUICK))
