@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.ladder import auditing, picture, probing, tables
 from benchmarks.ladder.__main__ import HOSTS
 from benchmarks.ladder.auditing import audit_rung, beside, scores_file
 from benchmarks.ladder.climbs import Climb
-from benchmarks.ladder.fitting import train_cases
+from benchmarks.ladder.fitting import records_of, train_cases
 from benchmarks.ladder.rungs import CONTROL, RUNGS, VIEWS, settings_of
 from benchmarks.ladder.scenarios import (
     AS_DEPLOYED,
@@ -26,6 +27,7 @@ from benchmarks.ladder.scenarios import (
 )
 from climbs import climb_of
 from cohorts import GROUPS, toy_cohort
+from stores import filled
 
 
 @pytest.fixture
@@ -298,3 +300,40 @@ def test_the_groups_are_those_that_are_asked_for(monkeypatch, by, labels):
     monkeypatch.setattr("sys.argv", ["ladder", "show", "--by", by])
     ladder.main()
     assert [list(groups.labels) for groups in seen_by] == [labels]
+
+
+def test_records_go_once_no_rung_is_left_that_needs_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path)
+    climbs = [
+        climb_of(experiment, name, cases, seed=seed)
+        for cases, names in ((None, [CONTROL, "apple", "fine-tuning", "affine"]), (50, [CONTROL]))
+        for seed in (0, 1)
+        for name in names
+    ]
+    there = []
+
+    def climb(task, _cohort, *, progress):
+        if records := records_of(task):
+            filled(records / "train")
+        kept = {path.parent.parent.name for path in tmp_path.rglob("header.json")}
+        there.append((task.name, *sorted(kept)))
+        return {"fit": None}
+
+    monkeypatch.setattr(ladder, "_climbs", lambda *_: climbs)
+    monkeypatch.setattr(ladder, "climb", climb)
+    monkeypatch.setattr(ladder, "_said", lambda _: "fitted")
+    monkeypatch.setattr(type(experiment.cohort), "read", lambda _: None)
+    ladder._fit(experiment, Namespace(quiet=True, keep_records=False))
+    bottleneck, stages = (f"as-deployed-{site}-labelled-all" for site in ("bottleneck", "stages"))
+    assert there[4:] == [
+        (CONTROL, bottleneck, stages),
+        ("apple", bottleneck, stages),
+        ("fine-tuning", stages),
+        ("affine", stages),
+        (CONTROL, "as-deployed-stages-labelled-50-0"),
+        (CONTROL, "as-deployed-stages-labelled-50-1"),
+    ]
+    assert not [*tmp_path.rglob("header.json"), *tmp_path.rglob("*.bin")]
+    ladder._fit(experiment, Namespace(quiet=True, keep_records=True))
+    assert len([*tmp_path.rglob("header.json")]) == 4

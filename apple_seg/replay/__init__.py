@@ -2,6 +2,7 @@
 
 from apple_seg.replay.calls import Call
 from apple_seg.replay.check import Deviation, deviation
+from apple_seg.replay.claim import discard_records
 from apple_seg.replay.frontier import find_calls
 from apple_seg.replay.opening import open_replay
 from apple_seg.replay.order import Opened, Order, ReplayNote, ReplaySettings
@@ -28,6 +29,7 @@ __all__ = [
     "Store",
     "Stream",
     "deviation",
+    "discard_records",
     "find_calls",
     "masks_of",
     "open_replay",

@@ -13,6 +13,7 @@ from apple_seg.files import to_json, write_text
 from apple_seg.replay.layout import Layout
 
 FORMAT = 1
+KIND = "apple_seg records"
 _HEADER = "header.json"
 _OURS = re.compile(r"\.header\.json\.\d+\.part|shard-\d{4,}\.bin|journal-\d+\.txt")
 _SHOWN = 60  # characters of a value
@@ -22,7 +23,7 @@ def header_of(layout: Layout, records: int, identity: Mapping[str, Any]) -> dict
     """Say what a store holds, as JSON reads it back."""
     streams = [[s.name, s.shape, str(s.dtype).removeprefix("torch.")] for s in layout.streams]
     header = {
-        "kind": "apple_seg records",
+        "kind": KIND,
         "format": FORMAT,
         "identity": dict(identity),
         "layout": streams,
@@ -71,6 +72,41 @@ def claim(folder: Path, header: Mapping[str, Any]) -> tuple[int | None, str]:
         if lock is not None:
             os.close(lock)
         raise
+
+
+def discard_records(folder: Path) -> int:
+    """Delete the stores below a folder that nobody uses; other files stay, and empty folders.
+
+    Args:
+        folder: Of a store, or above stores; need not be there.
+
+    Returns:
+        How many bytes the files had.
+
+    Raises:
+        OSError: A file cannot be read or deleted.
+    """
+    freed = 0
+    for header in sorted(folder.rglob(_HEADER)):
+        lock = _open_lock(header.parent)
+        try:
+            if _locks(lock, alone=True) and _is_header(header):
+                # The header goes last: ours without one would be taken for another's.
+                for path in [*_ours(header.parent), header]:
+                    freed += path.stat().st_size
+                    path.unlink()
+        finally:
+            if lock is not None:
+                os.close(lock)
+    return freed
+
+
+def _is_header(path: Path) -> bool:
+    try:
+        said = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(said, dict) and said.get("kind") == KIND
 
 
 def _open_lock(folder: Path) -> int | None:

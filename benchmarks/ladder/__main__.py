@@ -25,8 +25,9 @@ from tqdm import tqdm
 from apple_seg.config import Experiment, read_experiment
 from apple_seg.data import Groups
 from apple_seg.errors import AppleSegError
+from apple_seg.replay import discard_records
 from benchmarks.ladder.climbs import Climb, answered, done, worst_of
-from benchmarks.ladder.fitting import climb
+from benchmarks.ladder.fitting import climb, records_of
 from benchmarks.ladder.probing import probe
 from benchmarks.ladder.racing import race
 from benchmarks.ladder.results import audit_cell
@@ -65,6 +66,12 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="0 1 2, or others")
     parser.add_argument("--by", choices=["age", "sex"], default="age", help="who the groups are")
+    parser.add_argument(
+        "--keep-records",
+        action="store_true",
+        help="for rungs fitted later; unless said, what is recorded (up to 17 GB at once) is "
+        "deleted once all of these are fitted that use it",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no bars")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], help="key=value of the host's file"
@@ -110,9 +117,13 @@ def _climbs(
 def _fit(experiment: Experiment, options: Any) -> None:
     cohort = experiment.cohort.read()
     climbs = list(_climbs(experiment, options))
+    last = {records_of(task): task for task in climbs}
     for task in tqdm(climbs, "fits", disable=options.quiet or None):
         record = climb(task, cohort, progress=not options.quiet)
         tqdm.write(f"{task.stem.relative_to(experiment.output)}: {_said(record['fit'])}")
+        records = records_of(task)
+        if records is not None and last[records] is task and not options.keep_records:
+            discard_records(records)
 
 
 def _audit(experiment: Experiment, options: Any) -> None:

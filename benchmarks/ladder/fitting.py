@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from apple_seg.config import Experiment
 from apple_seg.data import Cohort
 from apple_seg.files import to_json, write_text
 from apple_seg.host import Pipeline
@@ -88,7 +87,7 @@ def _fit(task: Climb, train: Cohort, validation: Cohort, *, progress: bool) -> F
             task.weights.parent.mkdir(parents=True, exist_ok=True)
             torch.save(segmentor.host.state_dict(), task.weights)
             return result
-        replay = ReplaySettings(folder=_records(task, experiment))
+        replay = ReplaySettings(folder=records_of(task))
         result = fit(pipeline, **given, replay=replay, folder=task.stem)
         save(segmentor, task.weights, spec=experiment.host, cohort=train.digest())
     discard_checkpoint(task.stem)
@@ -115,10 +114,12 @@ def _untrained(task: Climb, pipeline: Pipeline, validation: Cohort, *, progress:
     )
 
 
-def _records(task: Climb, experiment: Experiment) -> Path:
-    """Return where the latents are kept for all rungs that record the same."""
+def records_of(task: Climb) -> Path | None:
+    """Return where the latents are kept for all rungs that record the same; None without any."""
+    if task.rung.trains != "perturbers":
+        return None
     cases = "all" if task.cases is None else f"{task.cases}-{task.settings.seed}"
-    sites = experiment.method.parts.sites
+    sites = task.method.parts.sites
     named = sites if isinstance(sites, str) else sha256(str(sites).encode()).hexdigest()[:8]
     stem = f"{task.scenario}-{named}-{task.rung.images}-{cases}"
     return task.experiment.output / "replay" / stem

@@ -54,8 +54,9 @@ class Rung:
     with or without its checkpoint; or nothing."""
 
     beside: str | None = None
-    """Its own control, where it is fitted at other sites, or with another perturber, than the
-    common one."""
+    """What else it is told from, besides the host and the common control: its own control, where
+    it is fitted at other sites or with another perturber; or what has the masks, or the host's
+    weights, that it goes without."""
 
     weights_of: str | None = None
     """Which rung is trained just so, and answers otherwise. Its weights are taken."""
@@ -117,7 +118,9 @@ RUNGS: Mapping[str, Rung] = {
     "consensus-semi-supervised": Rung(
         method=MethodSpec(name="consensus"), settings=_BESIDE, images="both", beside=DEFAULT
     ),
-    "consensus-unsupervised": Rung(method=MethodSpec(name="consensus"), images="unlabelled"),
+    "consensus-unsupervised": Rung(
+        method=MethodSpec(name="consensus"), images="unlabelled", beside=DEFAULT
+    ),
     LIMIT: Rung(method=MethodSpec(name="segmentation-only"), **_WHOLE),
     "fine-tuning-consensus": Rung(method=MethodSpec(name="consensus"), weights_of=LIMIT, **_WHOLE),
     "fine-tuning-semi-supervised": Rung(
@@ -127,8 +130,9 @@ RUNGS: Mapping[str, Rung] = {
     ),
     "from-scratch": Rung(
         method=MethodSpec(name="segmentation-only"),
-        settings={"learning_rate": 1e-3, "epochs": 20},
+        settings={"learning_rate": 1e-3, "epochs": 40},
         trains="host from scratch",
+        beside=LIMIT,
     ),
 }
 

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from apple_seg.errors import StoreError
+from apple_seg.replay import discard_records
 from stores import content, filled, finish, opened, same, start
 
 
@@ -112,3 +113,31 @@ def test_a_store_cleared_by_one_process_is_empty_for_the_others_once_they_reload
     one.reload()
     assert one.missing() == [0, 1, 3, 4, 5, 6, 7, 8, 9]
     assert same(one.read([2]), content([12]))
+
+
+def test_records_are_discarded_but_for_those_in_use_and_what_is_not_ours(tmp_path):
+    free, used, other = tmp_path / "free", tmp_path / "used", tmp_path / "other"
+    filled(free)
+    filled(used)
+    other.mkdir()
+    (other / "header.json").write_text('{"kind": "letters"}')
+    (other / "shard-0000.bin").write_text("theirs")
+    (free / "notes.txt").write_text("mine")
+    size = sum(path.stat().st_size for path in free.iterdir()) - len("mine")
+    body = """
+store = opened(folder)
+print("opened", flush=True)
+time.sleep(120)
+"""
+    with start(body, used) as process:
+        assert process.stdout.readline() == "opened\n"
+        assert discard_records(tmp_path) == size
+        process.kill()
+    assert {path.name for path in free.iterdir()} == {"notes.txt", "lock"}
+    assert (other / "shard-0000.bin").read_text() == "theirs"
+    store = opened(used)
+    assert store.found == "complete"
+    store.close()
+    assert discard_records(tmp_path) == size
+    assert opened(used).missing() == opened(free).missing() == list(range(10))
+    assert discard_records(tmp_path / "nowhere") == 0
