@@ -1,4 +1,4 @@
-"""The race: both from nothing, in all their epochs and in fewer, and who reached what, when."""
+"""The race: each from nothing, in all their epochs and in fewer, and who reached what, when."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ HOST = 0.8
 
 @pytest.fixture
 def raced(tmp_path, monkeypatch):
-    """A race in which an epoch is worth 0.01 to fine-tuning, and the vote 0.02 to the default."""
+    """A race in which an epoch is worth 0.01 to fine-tuning, half to others, and a vote 0.02."""
     monkeypatch.setenv("HAM10000", "nowhere.zip")
     folders = []
 
@@ -26,7 +26,7 @@ def raced(tmp_path, monkeypatch):
         folders.append(task.experiment.output)
         assert not any(task.experiment.output.iterdir())
         (task.experiment.output / "latents").touch()
-        epochs = task.settings.epochs
+        epochs = 0 if task.rung.trains == "nothing" else task.settings.epochs
         dice = HOST + 0.01 * epochs if task.rung.whole_host else HOST + 0.005 * epochs
         voted = {"candidate": {"by_group": {"a": 0.95, "b": dice + 0.02}}, "kept": True}
         fit = {
@@ -39,10 +39,10 @@ def raced(tmp_path, monkeypatch):
 
     monkeypatch.setattr(racing, "climb", fitted)
     experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path / "kept")
-    default, limit = (climb_of(experiment, name) for name in (DEFAULT, LIMIT))
-    path = race("unet", default, limit, toy_cohort(4), tmp_path)
+    tasks = [climb_of(experiment, name) for name in (LIMIT, DEFAULT, "views")]
+    path = race("unet", tasks, toy_cohort(4), tmp_path)
     assert path.name == "unet-as-deployed-all-age-seed-0.json"
-    assert len({*folders}) == 6
+    assert len({*folders}) == 7
     assert not any(folder.exists() for folder in folders)
     (result,) = read_races(tmp_path)
     return result
@@ -50,10 +50,14 @@ def raced(tmp_path, monkeypatch):
 
 def test_runs_start_from_nothing_and_say_what_their_answers_reached(raced):
     found = {(one["rung"], one["epochs"]): one["worst"] for one in raced["runs"]}
-    assert {epochs for _, epochs in found} == {1, 2, 4}
+    assert [*found] == [
+        *((name, epochs) for name in (LIMIT, DEFAULT) for epochs in (4, 2, 1)),
+        ("views", 0),
+    ]
     assert found[LIMIT, 4] == pytest.approx(0.84)
     assert found[DEFAULT, 4] == pytest.approx(0.84)  # by vote
     assert found[DEFAULT, 1] == pytest.approx(0.825)
+    assert found["views", 0] == pytest.approx(0.82)
     assert all(one["host"] == HOST and one["seconds"] > 0 for one in raced["runs"])
 
 

@@ -1,4 +1,4 @@
-"""How long the default takes to what fine-tuning reaches on validation, each from nothing."""
+"""How long others take to what fine-tuning reaches on validation, each from nothing."""
 
 import json
 import time
@@ -18,29 +18,29 @@ from benchmarks.speed import tables
 RESULTS = Path(__file__).parent.parent / "results" / "race"
 
 
-def race(host: str, default: Climb, limit: Climb, cohort: Cohort, folder: Path = RESULTS) -> Path:
-    """Fit both one after the other, for all their epochs, for half of them and so on; write times.
+def race(host: str, tasks: Sequence[Climb], cohort: Cohort, folder: Path = RESULTS) -> Path:
+    """Fit one after the other, for all its epochs, for half of them and so on; write times.
 
-    A run's time is all that a user waits for: what is recorded, training, validation and, for the
-    default, the vote. Nothing of an earlier fit is there to go on from.
+    A run's time is all that a user waits for: what is recorded, training, validation and, where a
+    rung votes, the vote. Nothing of an earlier fit is there to go on from.
 
     Args:
         host: Its name.
-        default: A climb of the default.
-        limit: One of fine-tuning, with the same cases and seed.
+        tasks: A climb of each rung that races, with the same cases and seed; one is fine-tuning.
         cohort: With train and validation splits.
         folder: Where results are kept.
     """
+    first = tasks[0]
     result = {
         "host": host,
-        "scenario": default.scenario,
-        "cases": default.cases or "all",
-        "attribute": default.experiment.groups.attribute,
-        "seed": default.settings.seed,
-        "runs": [_run(one, cohort) for task in (limit, default) for one in _shortened(task)],
+        "scenario": first.scenario,
+        "cases": first.cases or "all",
+        "attribute": first.experiment.groups.attribute,
+        "seed": first.settings.seed,
+        "runs": [_run(one, cohort) for task in tasks for one in _shortened(task)],
         "run": {**describe_machine(), "commit": commit()},
     }
-    path = folder / f"{host}-{default.cell}-seed-{default.settings.seed}.json"
+    path = folder / f"{host}-{first.cell}-seed-{first.settings.seed}.json"
     write_text(path, to_json(result))
     return path
 
@@ -73,6 +73,9 @@ def target(runs: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _shortened(task: Climb) -> Iterator[Climb]:
+    if task.rung.trains == "nothing":
+        yield task
+        return
     epochs = task.settings.epochs
     while epochs:
         yield replace(task, settings=replace(task.settings, epochs=epochs))
@@ -88,7 +91,7 @@ def _run(task: Climb, cohort: Cohort) -> dict[str, Any]:
     return {
         "rung": task.name,
         "whole_host": task.rung.whole_host,
-        "epochs": task.settings.epochs,
+        "epochs": 0 if task.rung.trains == "nothing" else task.settings.epochs,
         "seconds": seconds,
         "training_seconds": sum(fit["training_seconds"]),
         "host": worst_of(fit["candidates"][0]),
