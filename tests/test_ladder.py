@@ -337,3 +337,13 @@ def test_records_go_once_no_rung_is_left_that_needs_them(tmp_path, monkeypatch):
     assert not [*tmp_path.rglob("header.json"), *tmp_path.rglob("*.bin")]
     ladder._fit(experiment, Namespace(quiet=True, keep_records=True))
     assert len([*tmp_path.rglob("header.json")]) == 4
+
+
+def test_what_takes_longest_is_fitted_only_where_it_is_named(monkeypatch):
+    monkeypatch.setenv("HAM10000", "nowhere.zip")
+    asked = []
+    monkeypatch.setitem(ladder._ACTIONS, "fit", lambda _, options: asked.append(options.rungs))
+    for named in ([], ["--rungs", "from-scratch", CONTROL]):
+        monkeypatch.setattr("sys.argv", ["ladder", "fit", *named])
+        ladder.main()
+    assert asked == [[name for name in RUNGS if name != "from-scratch"], ["from-scratch", CONTROL]]

@@ -31,7 +31,7 @@ from benchmarks.ladder.fitting import climb, records_of
 from benchmarks.ladder.probing import probe
 from benchmarks.ladder.racing import race
 from benchmarks.ladder.results import audit_cell
-from benchmarks.ladder.rungs import DEFAULT, LIMIT, RUNGS, settings_of
+from benchmarks.ladder.rungs import DEFAULT, LIMIT, ON_DEMAND, RUNGS, settings_of
 from benchmarks.ladder.scenarios import SCENARIOS, team_cases
 from benchmarks.run import changed
 
@@ -62,7 +62,11 @@ def main() -> None:
         help="how many are fitted on, numbers or all; unless said: all 100",
     )
     parser.add_argument(
-        "--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS), help="methods; or all"
+        "--rungs",
+        nargs="+",
+        choices=list(RUNGS),
+        default=[name for name in RUNGS if name not in ON_DEMAND],
+        help=f"methods; unless said: all but {', '.join(ON_DEMAND)}",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="0 1 2, or others")
     parser.add_argument("--by", choices=["age", "sex"], default="age", help="who the groups are")
