@@ -55,8 +55,7 @@ class Rung:
 
     beside: str | None = None
     """What else it is told from, besides the host and the common control: its own control, where
-    it is fitted at other sites or with another perturber; or what has the masks, or the host's
-    weights, that it goes without."""
+    it is fitted at other sites or with another perturber; or what differs in one thing alone."""
 
     weights_of: str | None = None
     """Which rung is trained just so, and answers otherwise. Its weights are taken."""
@@ -119,7 +118,7 @@ RUNGS: Mapping[str, Rung] = {
         method=MethodSpec(name="consensus"), settings=_BESIDE, images="both", beside=DEFAULT
     ),
     "consensus-unsupervised": Rung(
-        method=MethodSpec(name="consensus"), images="unlabelled", beside=DEFAULT
+        method=MethodSpec(name="consensus"), images="unlabelled", beside="views"
     ),
     LIMIT: Rung(method=MethodSpec(name="segmentation-only"), **_WHOLE),
     "fine-tuning-consensus": Rung(method=MethodSpec(name="consensus"), weights_of=LIMIT, **_WHOLE),
@@ -132,7 +131,6 @@ RUNGS: Mapping[str, Rung] = {
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3, "epochs": 40},
         trains="host from scratch",
-        beside=LIMIT,
     ),
 }
 
