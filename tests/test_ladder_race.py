@@ -34,6 +34,7 @@ def raced(tmp_path, monkeypatch):
             "selected": {"by_group": {"a": 0.95, "b": dice}},
             "vote": voted if task.rung.votes else None,
             "training_seconds": [1.0] * epochs,
+            "replay": {"used": epochs > 1} if task.rung.trains == "perturbers" else None,
         }
         return {"fit": fit}
 
@@ -58,6 +59,7 @@ def test_runs_start_from_nothing_and_say_what_their_answers_reached(raced):
     assert found[DEFAULT, 4] == pytest.approx(0.84)  # by vote
     assert found[DEFAULT, 1] == pytest.approx(0.825)
     assert found["views", 0] == pytest.approx(0.82)
+    assert [one["epochs"] for one in raced["runs"] if one["replay"]] == [4, 2]
     assert all(one["host"] == HOST and one["seconds"] > 0 for one in raced["runs"])
 
 

@@ -74,37 +74,34 @@ def claim(folder: Path, header: Mapping[str, Any]) -> tuple[int | None, str]:
         raise
 
 
-def discard_records(folder: Path) -> int:
-    """Delete the stores below a folder that nobody uses; other files stay, and empty folders.
+def discard_records(folder: Path) -> None:
+    """Delete the records below a folder, but for those that somebody uses; other files stay.
+
+    Where a disk has no locks nobody knows who uses what, and all is left.
 
     Args:
         folder: Of a store, or above stores; need not be there.
 
-    Returns:
-        How many bytes the files had.
-
     Raises:
         OSError: A file cannot be read or deleted.
     """
-    freed = 0
     for header in sorted(folder.rglob(_HEADER)):
-        lock = _open_lock(header.parent)
+        lock = _open_lock(header.parent) if _is_header(header) else None
+        if lock is None:
+            continue
         try:
-            if _locks(lock, alone=True) and _is_header(header):
+            if _locks(lock, alone=True, without=False):
                 # The header goes last: ours without one would be taken for another's.
                 for path in [*_ours(header.parent), header]:
-                    freed += path.stat().st_size
                     path.unlink()
         finally:
-            if lock is not None:
-                os.close(lock)
-    return freed
+            os.close(lock)
 
 
 def _is_header(path: Path) -> bool:
     try:
         said = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except ValueError:
         return False
     return isinstance(said, dict) and said.get("kind") == KIND
 
@@ -116,18 +113,18 @@ def _open_lock(folder: Path) -> int | None:
         return None
 
 
-def _locks(lock: int | None, *, alone: bool) -> bool:
-    """Lock for all (at once or not at all), or for us alone; True where there are no locks."""
+def _locks(lock: int | None, *, alone: bool, without: bool = True) -> bool:
+    """Lock for all (at once or not at all), or for us alone; `without` where there are no locks."""
     import fcntl  # not on Windows, where records in memory remain
 
     if lock is None:
-        return True
+        return without
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
     except BlockingIOError:
         return False
     except OSError:  # some network drives have none; the checksums protect what is read
-        return True
+        return without
     return True
 
 

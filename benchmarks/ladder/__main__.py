@@ -74,7 +74,8 @@ def main() -> None:
         "--keep-records",
         action="store_true",
         help="for rungs fitted later; unless said, what is recorded (of all cases some 30 GB) is "
-        "deleted once all of these are fitted that use it",
+        "deleted once all of these are fitted that use it, also where another command would have "
+        "used it later",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no bars")
     parser.add_argument(

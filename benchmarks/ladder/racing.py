@@ -94,6 +94,7 @@ def _run(task: Climb, cohort: Cohort) -> dict[str, Any]:
         "epochs": 0 if task.rung.trains == "nothing" else task.settings.epochs,
         "seconds": seconds,
         "training_seconds": sum(fit["training_seconds"]),
+        "replay": bool((fit["replay"] or {}).get("used")),
         "host": worst_of(fit["candidates"][0]),
         "worst": worst_of(answered(fit)),
     }

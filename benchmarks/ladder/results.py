@@ -29,7 +29,8 @@ def audit_cell(
 ) -> Iterator[str]:
     """Audit rungs of one host, scenario and number of cases; write results, and say which.
 
-    Every rung stands beside its host, the control and its own one; the default beside every rung.
+    Every rung stands beside its host, the control and what its `beside` names; the default beside
+    every rung.
 
     Args:
         host: Its name.

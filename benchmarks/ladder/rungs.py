@@ -55,7 +55,7 @@ class Rung:
 
     beside: str | None = None
     """What else it is told from, besides the host and the common control: its own control, where
-    it is fitted at other sites or with another perturber; or what differs in one thing alone."""
+    it is fitted at other sites or with another perturber; or what it has to be better than."""
 
     weights_of: str | None = None
     """Which rung is trained just so, and answers otherwise. Its weights are taken."""
@@ -127,6 +127,7 @@ RUNGS: Mapping[str, Rung] = {
         images="both",
         **{**_WHOLE, "settings": {**_BESIDE, **_WHOLE["settings"]}, "few": {}},
     ),
+    # For as many epochs as the UNet that is the host was trained.
     "from-scratch": Rung(
         method=MethodSpec(name="segmentation-only"),
         settings={"learning_rate": 1e-3, "epochs": 40},

@@ -91,11 +91,11 @@ def _cell(results: Sequence[Result]) -> list[str]:
     if len({tuple(one["seeds"]) for one in results}) > 1:
         raise ValueError(f"rungs of other seeds in one table: {title(results[0])}")
     lines += [tables.line(_rung(one, found.get(DEFAULT))) for one in results]
-    return [*lines, *(text for one in results for text in _own_control(one))]
+    return [*lines, *(text for one in results for text in _own_peer(one))]
 
 
-def _own_control(result: Result) -> list[str]:
-    """Say what a rung brings above the control of its own sites and perturber, if it has one."""
+def _own_peer(result: Result) -> list[str]:
+    """Say what a rung brings above what it is told from besides the control, if there is such."""
     rung, group = result["rung"], worst(result)
     if rung == DEFAULT:
         return []
