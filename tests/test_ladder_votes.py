@@ -9,17 +9,18 @@ import pytest
 from apple_seg.config import read_experiment
 from benchmarks.ladder import fitting
 from benchmarks.ladder.__main__ import HOSTS
-from benchmarks.ladder.climbs import digest, done
+from benchmarks.ladder.climbs import checkpoint_of, digest, done
 from benchmarks.ladder.fitting import climb
 from benchmarks.ladder.rungs import CONTROL, DEFAULT, VIEWS
-from benchmarks.ladder.voting import views_of
+from benchmarks.ladder.scenarios import of_scenario
+from benchmarks.ladder.voting import views_of, weights_of
 from climbs import climb_of
 from cohorts import toy_cohort
 
 
 @pytest.fixture
 def laddered(tmp_path, monkeypatch):
-    """Makes climbs of all cases whose training writes who was trained, and whose vote is kept."""
+    """Makes climbs whose training writes who was trained, and whose fourth epoch's vote is kept."""
     monkeypatch.setenv("HAM10000", "nowhere.zip")
     experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path)
 
@@ -29,7 +30,8 @@ def laddered(tmp_path, monkeypatch):
         return Told()
 
     def voted(task, _validation, *, progress):
-        vote = {"kept": True, "views": list(VIEWS), "candidate": {"epoch": 4}}
+        asked = {"fitted": {"epoch": 4}, "untouched": {"epoch": 0}}
+        vote = {"kept": True, "views": list(VIEWS), "candidate": asked["fitted"], **asked}
         said = {
             "identity": task.identity,
             "weights": digest(task.weights),
@@ -55,7 +57,8 @@ class Told:
     """What a fit says."""
 
     def to_dict(self):
-        return {"selected": {"epoch": 4}, "seconds": 10.0}
+        candidates = [{"epoch": epoch} for epoch in range(5)]
+        return {"selected": candidates[4], "candidates": candidates, "seconds": 10.0}
 
 
 @pytest.mark.parametrize("cases", [None, 100])
@@ -75,6 +78,30 @@ def test_the_default_is_the_control_put_to_the_vote(laddered, cases):
 def test_a_vote_on_other_weights_counts_for_nothing(laddered):
     task, _ = laddered("consensus-unsupervised")
     assert done(task) is not None
+    trained = task.weights.read_bytes()
     task.weights.write_bytes(b"trained anew")
     assert done(task) is None
     assert views_of(task) == ("as-is",)
+    task.weights.write_bytes(trained)
+    assert done(task) is not None
+    said = json.loads(task.vote_record.read_text())
+    del said["vote"]["untouched"]  # as it was before the untouched host had a vote
+    task.vote_record.write_text(json.dumps(said))
+    assert done(task) is None
+
+
+@pytest.mark.parametrize("name", [DEFAULT, "fine-tuning-consensus"])
+def test_where_the_untouched_hosts_vote_is_kept_it_is_the_host_that_answers(laddered, name):
+    task, record = laddered(name)
+    assert weights_of(task) == task.weights
+    assert record["fit"]["selected"]["epoch"] == 4
+    said = json.loads(task.vote_record.read_text())
+    said["vote"]["candidate"] = said["vote"]["untouched"]
+    task.vote_record.write_text(json.dumps(said))
+    assert weights_of(task) == checkpoint_of(of_scenario(task.experiment, task.scenario))
+    assert done(task)["fit"]["selected"]["epoch"] == 0
+    assert views_of(task) == VIEWS
+    said["vote"]["kept"] = False
+    task.vote_record.write_text(json.dumps(said))
+    assert weights_of(task) == task.weights
+    assert done(task)["fit"]["selected"]["epoch"] == 4

@@ -19,7 +19,16 @@ from benchmarks.ladder.tables import brief, whole
 from climbs import climb_of
 from planted import write_experiment
 
-NAMES = ("views", "leace", "apple", "apple-control", CONTROL, DEFAULT, LIMIT)
+NAMES = (
+    "views",
+    "leace",
+    "apple",
+    "apple-control",
+    CONTROL,
+    DEFAULT,
+    LIMIT,
+    "fine-tuning-consensus",
+)
 SETTINGS = FitSettings(
     epochs=2, batch_size=4, learning_rate=0.01, margin=0.5, views=("as-is", "flip-w")
 )
@@ -53,7 +62,7 @@ def fitted(experiment):
 def test_a_ladder_is_fitted_voted_audited_and_shown(fitted, tmp_path):
     rungs, cohort = fitted
     said = [*audit_cell("toy", rungs, cohort.split("test"), wanted=NAMES, folder=tmp_path)]
-    assert len([line for line in said if line.startswith("wrote")]) == 7
+    assert len([line for line in said if line.startswith("wrote")]) == len(NAMES)
     ((cell, results),) = read_results(tmp_path).items()
     assert cell == f"toy-{AS_DEPLOYED}-all-group"
     found = {one["rung"]: one for one in results}
@@ -68,11 +77,14 @@ def test_a_ladder_is_fitted_voted_audited_and_shown(fitted, tmp_path):
     differing = {key for key in methods[0] if methods[0][key] != methods[1][key]}
     assert differing == {"terms"}
     assert "\n*apple* above *apple-control*, group = " in whole({cell: results})
-    same = "validation", "kept"  # the default has the control's weights, and may vote besides
+    # The default has the control's weights, and may vote besides.
     for one, other in zip(found[DEFAULT]["fits"], found[CONTROL]["fits"], strict=True):
-        assert [one[key] for key in same] == [other[key] for key in same]
-        assert one["vote"] is not None
+        assert one["validation"] == other["validation"]
+        assert one["kept"] in (other["kept"], 0)  # 0 where the untouched host's vote is kept
+        assert one["vote"]["untouched"] == found["views"]["fits"][0]["vote"]["fitted"]
         assert other["vote"] is None
+    untouched = [one["vote"]["untouched"] for one in found["fine-tuning-consensus"]["fits"]]
+    assert untouched == [one["vote"]["fitted"] for one in found["views"]["fits"]]
     # What the tables say of the limit is what its own weights score.
     host = found[LIMIT]["audit"]["against_host"]["host"]["overall"]["value"]
     limit = found[LIMIT]["audit"]["against_host"]["perturbed"]["overall"]["value"]

@@ -98,9 +98,10 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
     vote = written.result.vote
     if written.result.selected.epoch == 0:
         changes = "has the vote alone" if vote and vote.kept else "changes nothing"
+        by_vote = ", nor its vote than that of the untouched host" if vote else ""
         console.print(
-            "[bold]The identity was chosen[/]: no epoch was better for the worst group "
-            f"without costing another more than the margin. The file {changes}."
+            "[bold]The identity was chosen[/]: no epoch was better for the worst group without "
+            f"costing another more than the margin{by_vote}. The file {changes}."
         )
     if vote and vote.kept:
         console.print(
@@ -244,10 +245,14 @@ def _fit_table(result: Any) -> Table:
         name = "host" if one.epoch == 0 else str(one.epoch)
         values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
         table.add_row(name + (" *" if chosen else ""), *values, style="bold" if chosen else None)
-    if result.vote:
-        name = f"vote of {len(result.vote.views)} views"
-        one, kept = result.vote.candidate, result.vote.kept
-        values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
-        table.add_row(name + (" *" if kept else ""), *values, style="bold" if kept else None)
+    if vote := result.vote:
+        asked = {"untouched host's vote": vote.untouched, "vote": vote.fitted}
+        for name, one in asked.items():
+            if one is vote.fitted and one.epoch == 0:
+                continue
+            kept = " *" if vote.kept and one.epoch == vote.candidate.epoch else ""
+            values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]
+            name = f"{name} of {len(vote.views)} views{kept}"
+            table.add_row(name, *values, style="bold" if kept else None)
     table.caption = f"* kept, by the rule '{result.settings.selection}'"
     return table

@@ -1,8 +1,10 @@
 """The limit: what training the whole host on the same cases, to the same end, would bring."""
 
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -104,6 +106,7 @@ class _Tuning:
         torch.manual_seed(settings.seed)
         self.task = task
         self.host = task.pipeline.segmentor.host
+        self.deployed = copy.deepcopy(self.host.state_dict())
         self.recipe = Recipe([self.host], build_recipe(task.method, task.problem).objective)
         self.recipe.objective.to(next(self.host.parameters()).device)
         self.feed = ImageFeed(
@@ -136,7 +139,19 @@ class _Tuning:
         self.host.load_state_dict(progress.best[0])
         why = "the whole host is trained, its encoder too"
         note = ReplayNote(used=False, why=why)
-        return voted(self.task, result_of(self.task, self.recipe, progress, note))
+        result = result_of(self.task, self.recipe, progress, note)
+        result = voted(self.task, result, self._deployed)
+        if result.selected.epoch != progress.kept:
+            self.host.load_state_dict(self.deployed)
+        return result
+
+    @contextmanager
+    def _deployed(self) -> Iterator[None]:
+        self.host.load_state_dict(self.deployed)
+        try:
+            yield
+        finally:
+            self.host.load_state_dict(self.progress.best[0])
 
     def _train(self, epoch: int) -> dict[str, float]:
         self.task.pipeline.segmentor.train()

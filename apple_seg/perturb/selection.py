@@ -37,11 +37,17 @@ class Vote:
     """What validation says of answers by the vote of several views."""
 
     views: tuple[str, ...]
+    fitted: Candidate
+    """Of the epoch that is the best in one view; of the host, where none is."""
+
+    untouched: Candidate
+    """Of the host as deployed: the identity of votes, for which nothing is fitted."""
+
     candidate: Candidate
-    """With the epoch of the perturbers that were asked."""
+    """The one of these two that is kept, or would have been if any were."""
 
     kept: bool
-    """Whether validation prefers them to answers of one view."""
+    """Whether validation prefers it to answers of one view."""
 
 
 def worst_group(candidates: Sequence[Candidate], margin: float) -> Candidate:

@@ -1,5 +1,6 @@
 """Fit the perturbers of a wrapped host: train, validate after every epoch, keep the best."""
 
+import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from apple_seg.perturb.closed import Solver
 from apple_seg.perturb.feeds import Feed, open_feed, stream
 from apple_seg.perturb.methods import MethodSpec
 from apple_seg.perturb.preflight import prepare_fit
-from apple_seg.perturb.progress import Progress, Resumed
+from apple_seg.perturb.progress import Progress, Resumed, Weights
 from apple_seg.perturb.recipe import Recipe, build_recipe
 from apple_seg.perturb.record import FitResult, FitSettings
 from apple_seg.perturb.reporting import epoch_event, result_of, slow_mean, start_event, tracked
@@ -125,6 +126,7 @@ class _Fit:
     def run(self) -> FitResult:
         """Train, select, install."""
         recipe = self._new_recipe()
+        identity = [copy.deepcopy(one.state_dict()) for one in recipe.perturbers]
         for name, cohort in (("train", self.task.train), ("validation", self.task.validation)):
             if bare := self.task.unmasked(cohort):
                 self._say(
@@ -134,11 +136,12 @@ class _Fit:
             self._say(warning)
         with open_feed(self.task, recipe.perturbers, self.processes, self._say) as (feed, note):
             self._train(recipe, feed, note)
-        for perturber, state in zip(recipe.perturbers, self.progress.best, strict=True):
-            perturber.load_state_dict(state)
-            perturber.requires_grad_(False).eval()
+        _keep(recipe, self.progress.best)
         result = result_of(self.task, recipe, self.progress, note)
-        return voted(self.task, result, self.processes)
+        result = voted(self.task, result, self.segmentor.disabled, self.processes)
+        if result.selected.epoch != self.progress.kept:
+            _keep(recipe, identity)
+        return result
 
     def _new_recipe(self) -> Recipe:
         """Build and install new perturbers."""
@@ -249,3 +252,10 @@ class _Fit:
     def _say(self, text: str) -> None:
         if self.speaks:
             tqdm.write(text, file=sys.stderr)
+
+
+def _keep(recipe: Recipe, states: Weights) -> None:
+    """Give the perturbers these weights, which stay."""
+    for perturber, state in zip(recipe.perturbers, states, strict=True):
+        perturber.load_state_dict(state)
+        perturber.requires_grad_(False).eval()

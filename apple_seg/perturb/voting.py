@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from tqdm import tqdm
@@ -15,12 +17,18 @@ from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import candidate_of
 from apple_seg.processes import ONE, Processes
 
+Untouched = Callable[[], AbstractContextManager[object]]
+"""Makes a segmentor the host as deployed, for as long as the context is open."""
 
-def voted(task: FitTask, result: FitResult, processes: Processes = ONE) -> FitResult:
+
+def voted(
+    task: FitTask, result: FitResult, untouched: Untouched, processes: Processes = ONE
+) -> FitResult:
     """Return what a fit did, with the vote where its method asks for one and it can be had.
 
     A host with prompts has none, and without masks of their own validation cases cannot tell: what
-    stands in for them is such a vote itself.
+    stands in for them is such a vote itself. Where the vote of the untouched host is the best, the
+    result has selected the identity, which the caller has to install.
     """
     if not task.method.parts.vote:
         return result
@@ -45,11 +53,13 @@ def voted(task: FitTask, result: FitResult, processes: Processes = ONE) -> FitRe
         settings=task.settings,
         identity=result.candidates[0],
         chosen=result.selected,
+        untouched=untouched,
         processes=processes,
         progress=task.progress and processes.main,
     )
     seconds = result.seconds + time.perf_counter() - start
-    return replace(result, vote=vote, seconds=seconds)
+    selected = result.candidates[vote.candidate.epoch] if vote.kept else result.selected
+    return replace(result, selected=selected, vote=vote, seconds=seconds)
 
 
 def put_to_vote(
@@ -60,6 +70,7 @@ def put_to_vote(
     settings: FitSettings,
     identity: Candidate,
     chosen: Candidate,
+    untouched: Untouched,
     processes: Processes = ONE,
     progress: bool = True,
 ) -> Vote:
@@ -67,7 +78,8 @@ def put_to_vote(
 
     It does where the group served worst gains by it, or all together do and that group as much, and
     no group has lost more than the margin from the host as deployed, which answers in one view:
-    whatever rule kept the epoch, more passes are for more Dice.
+    whatever rule kept the epoch, more passes are for more Dice. The untouched host's vote is always
+    a candidate: what was fitted has to be better than that.
 
     Args:
         pipeline: With the perturbers that were kept; its segmentor's `views` are set, or left.
@@ -77,28 +89,33 @@ def put_to_vote(
             and how many cases are in memory at once.
         identity: What validation said of the host's answers of one view.
         chosen: And of those of the epoch that was kept.
+        untouched: As which the host votes without what was fitted.
         processes: Those that share the cases.
         progress: Whether to show a bar.
 
     Raises:
         ConfigError: The host's prompts do not turn with the image.
     """
-    segmentor = pipeline.segmentor
-    before, segmentor.views = segmentor.views, settings.views
-    try:
+
+    def ask(epoch: int) -> Candidate:
+        whose = "untouched host's vote" if epoch == 0 else "vote"
         table = score(
-            pipeline,
+            lambda cases: pipeline.vote(cases, settings.views),
             validation,
             metrics=("dice",),
             batch_size=settings.batch_size,
             progress=progress,
-            description=f"validation, by the vote of {len(settings.views)} views",
+            description=f"validation, by the {whose} of {len(settings.views)} views",
             processes=processes,
         )
-    finally:
-        segmentor.views = before
-    candidate = candidate_of(table, validation, [groups] if groups else [], chosen.epoch)
-    kept = better(candidate, chosen) and allowed(candidate, identity, settings.margin)
+        return candidate_of(table, validation, [groups] if groups else [], epoch)
+
+    with untouched():
+        bare = ask(0)
+    fitted = ask(chosen.epoch) if chosen.epoch else bare
+    possible = [one for one in (bare, fitted) if allowed(one, identity, settings.margin)]
+    best = max(possible or [fitted], key=lambda one: (one.group_min, one.overall, -one.epoch))
+    kept = best in possible and better(best, chosen)
     if kept:
-        segmentor.views = settings.views
-    return Vote(views=settings.views, candidate=candidate, kept=kept)
+        pipeline.segmentor.views = settings.views
+    return Vote(views=settings.views, fitted=fitted, untouched=bare, candidate=best, kept=kept)

@@ -111,9 +111,14 @@ def done(task: Climb) -> dict[str, Any] | None:
     if not task.vote_record.is_file():
         return None
     said: dict[str, Any] = json.loads(task.vote_record.read_text())
+    vote = said["vote"]
     if said["weights"] != digest(task.weights) or said.get("identity") != task.identity:
         return None
-    fit = {**record["fit"], "vote": said["vote"]}
+    if "untouched" not in vote:  # of a time when the untouched host's vote was no candidate
+        return None
+    fit = {**record["fit"], "vote": vote}
+    if vote["kept"]:
+        fit["selected"] = fit["candidates"][vote["candidate"]["epoch"]]
     fit["seconds"] += said["seconds"]
     return {**record, "fit": fit}
 

@@ -138,13 +138,18 @@ def _brief(fit: Mapping[str, Any]) -> dict[str, Any]:
     vote = fit["vote"]
     return {
         "kept": fit["selected"]["epoch"],
-        "vote": None if vote is None else {"kept": vote["kept"], **_figures(vote["candidate"])},
+        "vote": None if vote is None else _vote(vote),
         "validation": [_figures(one) for one in fit["candidates"]],
         "groups": fit["groups"],
         "seconds": fit["seconds"],
         "training_seconds": fit["training_seconds"],
         "replay": bool((fit["replay"] or {}).get("used")),
     }
+
+
+def _vote(vote: Mapping[str, Any]) -> dict[str, Any]:
+    asked = {name: _figures(vote[name]) for name in ("fitted", "untouched")}
+    return {"kept": vote["kept"], **_figures(vote["candidate"]), **asked}
 
 
 def _figures(candidate: Mapping[str, Any]) -> dict[str, Any]:

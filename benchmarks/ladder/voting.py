@@ -3,7 +3,9 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -14,15 +16,19 @@ from apple_seg.perturb.selection import Candidate
 from apple_seg.perturb.voting import put_to_vote
 from apple_seg.views import AS_IS
 from apple_seg.workflow import attach_experiment, pipeline_of, wrapped
-from benchmarks.ladder.climbs import Climb, digest, done, trained
+from benchmarks.ladder.climbs import Climb, checkpoint_of, digest, done, trained
 from benchmarks.ladder.scenarios import of_scenario
 
 
 @contextmanager
 def answering(task: Climb, cohort: Cohort) -> Iterator[Pipeline]:
-    """Attach the perturbers, or build the trained host; it answers in one view, or by vote."""
+    """Attach the perturbers, or build the trained host; it answers in one view, or by vote.
+
+    Where the vote of the untouched host is kept, that is what answers.
+    """
     experiment = of_scenario(task.experiment, task.scenario)
-    if task.rung.trains == "perturbers":
+    fitted = weights_of(task) == task.weights
+    if task.rung.trains == "perturbers" and fitted:
         segmentor = attach_experiment(experiment, task.weights)
         segmentor.views = views_of(task)
         try:
@@ -31,7 +37,7 @@ def answering(task: Climb, cohort: Cohort) -> Iterator[Pipeline]:
             segmentor.detach()
         return
     with wrapped(experiment, cohort) as segmentor:
-        if task.rung.whole_host:
+        if task.rung.whole_host and fitted:
             weights = torch.load(task.weights, map_location="cpu", weights_only=True)
             segmentor.host.load_state_dict(weights)
         segmentor.views = views_of(task)
@@ -51,6 +57,7 @@ def put_rung_to_vote(task: Climb, validation: Cohort, *, progress: bool) -> None
             settings=task.settings,
             identity=Candidate(**fit["candidates"][0]),
             chosen=Candidate(**fit["selected"]),
+            untouched=lambda: _untouched(task, pipeline),
             progress=progress,
         )
     said = {
@@ -60,6 +67,31 @@ def put_rung_to_vote(task: Climb, validation: Cohort, *, progress: bool) -> None
         "seconds": time.perf_counter() - start,
     }
     write_text(task.vote_record, to_json(said))
+
+
+@contextmanager
+def _untouched(task: Climb, pipeline: Pipeline) -> Iterator[None]:
+    """Make it the host as deployed: without its perturbers, or with the weights it came with."""
+    host = pipeline.segmentor.host
+    if not task.rung.whole_host:
+        with pipeline.segmentor.disabled():
+            yield
+        return
+    fitted = deepcopy(host.state_dict())
+    host.load_state_dict(of_scenario(task.experiment, task.scenario).host.build().state_dict())
+    try:
+        yield
+    finally:
+        host.load_state_dict(fitted)
+
+
+def weights_of(task: Climb) -> Path:
+    """Return whose weights answer: the trained ones, or the host's where its own vote is kept."""
+    record = done(task) if task.rung.votes else None
+    vote = record["fit"]["vote"] if record else None
+    if vote and vote["kept"] and vote["candidate"]["epoch"] == 0:
+        return checkpoint_of(of_scenario(task.experiment, task.scenario))
+    return task.weights
 
 
 def views_of(task: Climb) -> tuple[str, ...]:

@@ -141,8 +141,9 @@ def test_a_fit_keeps_the_vote_that_validation_prefers_and_its_file_takes_it_alon
     assert vote.kept
     assert vote.views == pipeline.segmentor.views == VIEWS_OF_PLANE
     assert result.answer is vote.candidate
-    assert vote.candidate.epoch == result.selected.epoch
-    assert vote.candidate.group_min > result.selected.group_min
+    assert vote.candidate is vote.fitted
+    assert vote.candidate.epoch == result.selected.epoch > 0
+    assert vote.candidate.group_min > max(result.selected.group_min, vote.untouched.group_min)
     path = tmp_path / "voting.safetensors"
     save(pipeline.segmentor, path, spec=SPEC)
     assert read_artifact(path)[0].views == VIEWS_OF_PLANE
@@ -163,6 +164,32 @@ def test_a_vote_that_validation_does_not_prefer_is_left(monkeypatch):
     assert not result.vote.kept
     assert result.answer is result.selected
     assert pipeline.segmentor.views == ("as-is",)
+
+
+@pytest.mark.parametrize("what", [fit, fine_tune])
+def test_what_is_fitted_has_to_be_better_than_the_vote_of_the_untouched_host(what, monkeypatch):
+    asked, deployed, cases = Pipeline.vote, toy_pipeline(), [*toy_cohort(4, split="test", seed=2)]
+
+    def vote(self, cases, views):
+        """The truth, but for a voxel if it is not the untouched host that votes."""
+        answers = [asked(one, cases, ("as-is",)) for one in (self, deployed)]
+        masks = [case.mask.copy() for case in cases]
+        if not np.array_equal(*answers):
+            for mask in masks:
+                mask.flat[mask.argmax()] = False
+        return masks
+
+    monkeypatch.setattr(Pipeline, "vote", vote)
+    pipeline = toy_pipeline()
+    result = run(what, pipeline, method=MethodSpec(perturber="residual"))
+    best = max(one.group_min for one in result.candidates)
+    assert result.candidates[0].group_min < best < result.vote.fitted.group_min
+    assert result.vote.fitted.group_min < result.vote.untouched.group_min == 1
+    assert result.vote.kept
+    assert result.answer is result.vote.untouched
+    assert result.selected is result.candidates[0]
+    assert pipeline.segmentor.views == VIEWS_OF_PLANE
+    np.testing.assert_array_equal(*(asked(one, cases, ("as-is",)) for one in (pipeline, deployed)))
 
 
 @pytest.mark.parametrize(
