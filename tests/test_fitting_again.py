@@ -106,6 +106,7 @@ def test_what_was_audited_by_vote_is_attached_by_vote(path):
     options = ["--set", SEVERAL, "--set", "fit.epochs=3", "--set", "fit.learning_rate=0.01"]
     said = apple_seg("fit", path, *options).stdout
     assert "vote of 3 views *" in said
+    assert "untouched host's vote of 3" in said
     assert "as many passes a case" in said
     shown = apple_seg("attach", path, *options).stdout
     assert "by the vote of 3 views" in shown

@@ -27,7 +27,7 @@ def voted(
     """Return what a fit did, with the vote where its method asks for one and it can be had.
 
     A host with prompts has none, and without masks of their own validation cases cannot tell: what
-    stands in for them is such a vote itself. Where the vote of the untouched host is the best, the
+    stands in for them is such a vote itself. Where the vote of the untouched host is kept, the
     result has selected the identity, which the caller has to install.
     """
     if not task.method.parts.vote:
@@ -78,8 +78,8 @@ def put_to_vote(
 
     It does where the group served worst gains by it, or all together do and that group as much, and
     no group has lost more than the margin from the host as deployed, which answers in one view:
-    whatever rule kept the epoch, more passes are for more Dice. The untouched host's vote is always
-    a candidate: what was fitted has to be better than that.
+    whatever rule kept the epoch, more passes are for more Dice. Where the rule is for Dice too, the
+    vote of the untouched host is a candidate: what was fitted has to be better than that.
 
     Args:
         pipeline: With the perturbers that were kept; its segmentor's `views` are set, or left.
@@ -113,7 +113,9 @@ def put_to_vote(
     with untouched():
         bare = ask(0)
     fitted = ask(chosen.epoch) if chosen.epoch else bare
-    possible = [one for one in (bare, fitted) if allowed(one, identity, settings.margin)]
+    # What is kept for what Dice does not show is not given up for Dice.
+    asked = (fitted,) if settings.selection == "latest" else (bare, fitted)
+    possible = [one for one in asked if allowed(one, identity, settings.margin)]
     best = max(possible or [fitted], key=lambda one: (one.group_min, one.overall, -one.epoch))
     kept = best in possible and better(best, chosen)
     if kept:
