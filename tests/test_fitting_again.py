@@ -7,9 +7,12 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from apple_seg.cli.app import app
 from apple_seg.config import read_experiment
 from apple_seg.errors import CaseError, ConfigError
+from apple_seg.host import Pipeline
 from apple_seg.measure import score
 from apple_seg.ship import read_artifact
 from apple_seg.workflow import (
@@ -18,6 +21,7 @@ from apple_seg.workflow import (
     fit_experiment,
     pipeline_of,
 )
+from apple_seg.workflow.running import card_of
 from apple_seg.workflow.sweep import plan_sweep
 from apple_seg.workflow.sweeping import sweep_experiment
 from launching import apple_seg
@@ -100,6 +104,40 @@ def test_a_sweep_takes_cases_without_masks_where_a_fit_does(path):
     plan = plan_sweep(read, ["method.sites=bottleneck,all"], "0", most=9)
     swept = sweep_experiment(plan, progress=False).result.sweep
     assert len(swept.finished) == 2
+
+
+def blind(monkeypatch):
+    """Votes that are the truth where the host is untouched, and nothing where it is perturbed."""
+    monkeypatch.setattr(
+        Pipeline,
+        "vote",
+        lambda self, cases, _: [case.mask & (not self.segmentor.enabled) for case in cases],
+    )
+
+
+@pytest.mark.parametrize("rate", [0.01, 1e-9], ids=["an epoch is better", "none is"])
+def test_where_the_untouched_hosts_vote_is_kept_all_is_said_to_be_the_votes(
+    path, monkeypatch, rate
+):
+    blind(monkeypatch)
+    options = [f"fit.learning_rate={rate}", "fit.epochs=3", SEVERAL]
+    given = [word for option in options for word in ("--set", option)]
+    shown = CliRunner().invoke(app, ["fit", str(path), *given], env={"COLUMNS": "200"})
+    said = " ".join(shown.output.split())
+    assert "untouched host's vote of 3 views *" in said
+    assert "The identity was chosen" in said
+    assert "The file has the vote alone" in said
+    assert ("was no better than the untouched host's" in said) == (rate == 0.01)
+    assert ("no epoch was better" in said) == (rate != 0.01)
+    experiment = read_experiment(path, options)
+    compare_experiment(experiment)
+    assert "in one: all of the change is the vote's." in (
+        (path.parent / "runs" / "comparison.md").read_text()
+    )
+    assert (
+        "the identity was kept: they change nothing"
+        in card_of(experiment, path.parent / "runs" / "perturber.safetensors").details["perturber"]
+    )
 
 
 def test_what_was_audited_by_vote_is_attached_by_vote(path):

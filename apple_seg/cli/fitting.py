@@ -98,11 +98,10 @@ def fit(experiment: ExperimentFile, set_: Overrides = [], quiet: Quiet = False) 
     vote = written.result.vote
     if written.result.selected.epoch == 0:
         changes = "has the vote alone" if vote and vote.kept else "changes nothing"
-        by_vote = ", nor its vote than that of the untouched host" if vote else ""
-        console.print(
-            "[bold]The identity was chosen[/]: no epoch was better for the worst group without "
-            f"costing another more than the margin{by_vote}. The file {changes}."
-        )
+        why = "no epoch was better for the worst group without costing another more than the margin"
+        if vote and vote.fitted.epoch:
+            why = f"the vote of epoch {vote.fitted.epoch} was no better than the untouched host's"
+        console.print(f"[bold]The identity was chosen[/]: {why}. The file {changes}.")
     if vote and vote.kept:
         console.print(
             f"Answers are the vote of {len(vote.views)} views: as many passes a case, in audits "
@@ -248,7 +247,7 @@ def _fit_table(result: Any) -> Table:
     if vote := result.vote:
         asked = {"untouched host's vote": vote.untouched, "vote": vote.fitted}
         for name, one in asked.items():
-            if one is vote.fitted and one.epoch == 0:
+            if name == "vote" and one.epoch == 0:  # nothing was fitted to vote by
                 continue
             kept = " *" if vote.kept and one.epoch == vote.candidate.epoch else ""
             values = [f"{value:.4f}" for value in (one.overall, *one.by_group.values())]

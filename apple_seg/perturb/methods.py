@@ -115,8 +115,8 @@ class MethodSpec:
       scenarios, in every seed, and took no more training: .0155 and .0214 in all, where the host
       trained whole has .0125 and .0217 in one view. Such a vote alone brings the host as deployed
       .0130 and .0064, and the host trained whole .0036 and .0029 on top. So the untouched host's
-      vote is a candidate as the identity is in one view: with fifty or a hundred masks perturbers
-      do not always make it better. That was added when test figures were known, whatever they were.
+      vote is a candidate, as the identity is in one view: perturbers that were fitted with a
+      hundred masks do not always make it better. That was added when test figures were known.
     - *Cases without a mask*: the mean of the host's own views is nearer to the truth than each of
       them. Two thousand images fitted to it beside a hundred masks brought answers in one view
       .0069 and .0070 where the masks alone brought .0004 and .0044. Under the vote that was gone:
@@ -165,7 +165,8 @@ class MethodSpec:
     """Whether a case is answered by the mean of its probabilities in all of [fit] views, as
     test-time augmentation does. That takes as many passes as there are views, in audits and in
     production; it is left if the group served worst does not gain by it on validation, and with one
-    view there is none."""
+    view there is none. Where the untouched host's vote is no worse than the perturbed one's, the
+    perturbers are left out, but for rules of selection that are not for Dice."""
 
     numbers: tuple[str, ...] = ()
     """Columns that terms take as numbers (age in years), where they know how."""

@@ -38,7 +38,7 @@ class Vote:
 
     views: tuple[str, ...]
     fitted: Candidate
-    """Of the epoch that is the best in one view; of the host, where none is."""
+    """Of the epoch that the rule keeps in one view; of the host, where that is the identity."""
 
     untouched: Candidate
     """Of the host as deployed: the identity of votes, for which nothing is fitted."""

@@ -46,7 +46,7 @@ def fit(
     folder: Path | str | None = None,
     progress: bool = True,
 ) -> FitResult:
-    """Train new perturbers for the wrapped host of `pipeline` and install the best.
+    """Train new perturbers for the wrapped host of `pipeline` and install the best, or none.
 
     The host's weights are not touched. Should the fit fail or be stopped, the identity is back in
     place. The frozen encoder's work is recorded once and replayed, where that is right and pays.

@@ -1,6 +1,5 @@
 """What `apple-seg audit` and `apple-seg compare` do, with the host itself."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from apple_seg.audit import Audit, Comparison
@@ -8,7 +7,7 @@ from apple_seg.audit import audit as run_audit
 from apple_seg.audit import compare as run_comparison
 from apple_seg.config import Experiment
 from apple_seg.processes import Processes
-from apple_seg.ship import read_artifact, save
+from apple_seg.ship import Artifact, read_artifact, save
 from apple_seg.workflow.running import (
     AUDIT,
     COMPARISON,
@@ -91,7 +90,7 @@ def compare_experiment(
             experiment.groups,
             others=experiment.other_groups,
             settings=experiment.audit,
-            caveats=(*caveats(experiment), *_voting(segmentor.views)),
+            caveats=(*caveats(experiment), *_voting(artifact)),
             progress=progress,
             processes=processes,
         )
@@ -109,13 +108,15 @@ def compare_experiment(
     return Written(result, (*files, path), times)
 
 
-def _voting(views: Sequence[str]) -> tuple[str, ...]:
+def _voting(artifact: Artifact) -> tuple[str, ...]:
     """Return what is compared with what, where the perturbed host has several views."""
-    if len(views) == 1:
+    if len(artifact.views) == 1:
         return ()
+    kept = artifact.record.get("fit", {}).get("selected", {}).get("epoch")
+    part = "all" if kept == 0 else "part"
     return (
-        f"The perturbed host answers by the vote of {len(views)} views, at as many passes a case, "
-        "the host as deployed in one: part of the change is the vote's.",
+        f"The perturbed host answers by the vote of {len(artifact.views)} views, at as many passes "
+        f"a case, the host as deployed in one: {part} of the change is the vote's.",
     )
 
 

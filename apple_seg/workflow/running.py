@@ -222,6 +222,8 @@ def card_of(experiment: Experiment, perturber: Path | None = None) -> ModelCard:
         if fitted:
             parts.append(f"{fitted['trained_parameters']:,} parameters")
             parts.append(f"fitted on {fitted['n_fit']:,} cases")
+            if fitted.get("selected", {}).get("epoch") == 0:
+                parts.append("the identity was kept: they change nothing")
         if len(artifact.views) > 1:
             parts.append(f"answers by the vote of {len(artifact.views)} views")
         known["perturber"] = "; ".join(parts)

@@ -73,7 +73,8 @@ class _Task:
         except (OSError, ValueError):  # not there, or damaged: an ArtifactError is a ValueError
             return None
         same = isinstance(found, dict) and found.get("identity") == self.identity
-        return found if same else None
+        # Fits of a time when the untouched host's vote was no candidate are made anew.
+        return found if same and "untouched" in (found.get("vote") or {"untouched"}) else None
 
 
 def sweep_experiment(

@@ -7,7 +7,7 @@ from typing import Any
 
 from apple_seg.files import to_json, write_text
 from apple_seg.workflow.surveying import survey_experiment
-from benchmarks.ladder.climbs import Climb, done
+from benchmarks.ladder.climbs import Climb, trained
 from benchmarks.ladder.scenarios import of_scenario
 from benchmarks.run import commit, describe_machine
 from benchmarks.speed import tables
@@ -25,7 +25,7 @@ def probe(host: str, climb: Climb, folder: Path = RESULTS) -> Path | None:
         climb: One seed of a rung with perturbers.
         folder: Where results are kept.
     """
-    record = done(climb)
+    record = trained(climb)
     if record is None or climb.rung.trains != "perturbers":
         return None
     experiment = of_scenario(climb.experiment, climb.scenario)

@@ -54,7 +54,9 @@ class SeedFit:
     def kept(self) -> str:
         """What the rule kept, in words; the identity by vote is no identity."""
         epoch = self.selected.epoch
-        return (f"epoch {epoch}" if epoch else "identity") + (", by vote" if self.voted else "")
+        if not epoch:
+            return "untouched host, by vote" if self.voted else "identity"
+        return f"epoch {epoch}" + (", by vote" if self.voted else "")
 
     @property
     def identity(self) -> bool:

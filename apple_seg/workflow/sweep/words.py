@@ -119,6 +119,8 @@ def _something(sweep: Sweep, first: SeedFit, compare: str) -> tuple[str, ...]:
     )
     if first.identity:
         shipped += " That seed kept the identity: its file changes nothing."
+    elif first.selected.epoch == 0:
+        shipped += " That seed kept the untouched host's vote: no perturber acts in its file."
     return (
         f"Chosen: {best.label}, by the rule {sweep.rule!r} (margin {sweep.margin:g}) on validation,"
         f" mean over {seeds} {'seed' if seeds == 1 else 'seeds'}: worst-group Dice "
