@@ -152,7 +152,10 @@ def test_what_is_missing_or_damaged_is_fitted_again_to_the_same_weights(path, do
     output = path.parent / "runs"
     tried = done.result.sweep.tried
     lost, hurt = tried[1].fits[0].folder, tried[2].fits[1].folder
-    weights = [weights_in(one) for one in (lost, hurt)]
+    old = tried[2].fits[0].folder  # of a time when the untouched host's vote was no candidate
+    weights = [weights_in(one) for one in (lost, hurt, old)]
+    told = json.loads((old / "fit.json").read_text())
+    (old / "fit.json").write_text(json.dumps({**told, "vote": {"kept": False}}))
     before = times(output)
     shutil.rmtree(lost)
     file = hurt / "perturber.safetensors"
@@ -160,8 +163,8 @@ def test_what_is_missing_or_damaged_is_fitted_again_to_the_same_weights(path, do
     swept(path)
     after = times(output)
     changed = {output / one.parent for one in after if after[one] != before[one]}
-    assert changed == {lost, hurt}
-    for one, was in zip((lost, hurt), weights, strict=True):
+    assert changed == {lost, hurt, old}
+    for one, was in zip((lost, hurt, old), weights, strict=True):
         torch.testing.assert_close(weights_in(one), was, rtol=0, atol=0)
 
 

@@ -1,6 +1,7 @@
 """The rule over means, what is said of its choice, the picture of it, and what may be varied."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -68,6 +69,17 @@ def test_the_choice_is_by_means_over_seeds_and_ships_the_first_seed(path):
     assert "The second, adversary=0.0, is 0.0133 below the best" in words
     assert "the test split is: apple-seg compare x.toml" in words
     assert "changes nothing" not in words
+
+
+def test_a_seed_that_keeps_the_untouched_hosts_vote_is_said_to(path):
+    sweep = swept(path, [(0.90, 0.84), (0.90, 0.85), (0.90, 0.86)], [(0.90, 0.83)] * 3)
+    tried, other = sweep.tried
+    first = replace(tried.fits[0], selected=candidate(0, {"A": 0.90, "B": 0.84}), voted=True)
+    voted = replace(sweep, tried=(replace(tried, fits=(first, *tried.fits[1:])), other))
+    assert first.kept == "untouched host, by vote"
+    words = " ".join(said(voted, "apple-seg compare x.toml"))
+    assert "kept the untouched host's vote: no perturber acts in its file" in words
+    assert "untouched" not in " ".join(said(sweep, "apple-seg compare x.toml"))
 
 
 def test_a_vote_is_another_combination_where_there_are_several_views(path):
