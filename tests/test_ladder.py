@@ -2,21 +2,18 @@
 
 import itertools
 import json
-from argparse import Namespace
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from apple_seg.config import read_experiment
-from apple_seg.errors import AppleSegError
 from apple_seg.files import to_json
-from benchmarks.ladder import __main__ as ladder
 from benchmarks.ladder import auditing, picture, probing, tables
 from benchmarks.ladder.__main__ import HOSTS
 from benchmarks.ladder.auditing import audit_rung, beside, scores_file
 from benchmarks.ladder.climbs import Climb
-from benchmarks.ladder.fitting import records_of, train_cases
+from benchmarks.ladder.fitting import train_cases
 from benchmarks.ladder.rungs import CONTROL, RUNGS, VIEWS, settings_of
 from benchmarks.ladder.scenarios import (
     AS_DEPLOYED,
@@ -27,7 +24,6 @@ from benchmarks.ladder.scenarios import (
 )
 from climbs import climb_of
 from cohorts import GROUPS, toy_cohort
-from stores import filled
 
 
 @pytest.fixture
@@ -267,17 +263,6 @@ def test_a_site_that_is_not_erased_stands_out():
     assert "| skip | 0.70 to **0.56** |" in skip
 
 
-def test_no_audit_before_the_choice_is_committed(monkeypatch):
-    monkeypatch.setenv("HAM10000", "nowhere.zip")
-    monkeypatch.setattr(ladder, "changed", lambda: True)
-    monkeypatch.setattr("sys.argv", ["ladder", "audit"])
-    with pytest.raises(AppleSegError, match="commit the choice before"):
-        ladder.main()
-    monkeypatch.setattr(ladder, "changed", lambda: False)
-    with pytest.raises(AppleSegError, match="nowhere"):  # the next thing that it asks for
-        ladder.main()
-
-
 def test_scores_of_other_weights_are_not_taken_for_these(tmp_path):
     weights = tmp_path / "seed-0.pt"
     weights.write_bytes(b"one")
@@ -287,63 +272,3 @@ def test_scores_of_other_weights_are_not_taken_for_these(tmp_path):
     weights.write_bytes(b"one")
     assert scores_file(tmp_path, weights) == first
     assert scores_file(tmp_path, weights, VIEWS) != first
-
-
-@pytest.mark.parametrize(
-    ("by", "labels"),
-    [("age", ["age < 60", "age >= 60"]), ("sex", ["sex = female", "sex = male"])],
-)
-def test_the_groups_are_those_that_are_asked_for(monkeypatch, by, labels):
-    monkeypatch.setenv("HAM10000", "nowhere.zip")
-    seen_by = []
-    monkeypatch.setitem(ladder._ACTIONS, "show", lambda found, _: seen_by.append(found.groups))
-    monkeypatch.setattr("sys.argv", ["ladder", "show", "--by", by])
-    ladder.main()
-    assert [list(groups.labels) for groups in seen_by] == [labels]
-
-
-def test_records_go_once_no_rung_is_left_that_needs_them(tmp_path, monkeypatch):
-    monkeypatch.setenv("HAM10000", "nowhere.zip")
-    experiment = replace(read_experiment(HOSTS["unet"]), output=tmp_path)
-    climbs = [
-        climb_of(experiment, name, cases, seed=seed)
-        for cases, names in ((None, [CONTROL, "apple", "fine-tuning", "affine"]), (50, [CONTROL]))
-        for seed in (0, 1)
-        for name in names
-    ]
-    there = []
-
-    def climb(task, _cohort, *, progress):
-        if records := records_of(task):
-            filled(records / "train")
-        kept = {path.parent.parent.name for path in tmp_path.rglob("header.json")}
-        there.append((task.name, *sorted(kept)))
-        return {"fit": None}
-
-    monkeypatch.setattr(ladder, "_climbs", lambda *_: climbs)
-    monkeypatch.setattr(ladder, "climb", climb)
-    monkeypatch.setattr(ladder, "_said", lambda _: "fitted")
-    monkeypatch.setattr(type(experiment.cohort), "read", lambda _: None)
-    ladder._fit(experiment, Namespace(quiet=True, keep_records=False))
-    bottleneck, stages = (f"as-deployed-{site}-labelled-all" for site in ("bottleneck", "stages"))
-    assert there[4:] == [
-        (CONTROL, bottleneck, stages),
-        ("apple", bottleneck, stages),
-        ("fine-tuning", stages),
-        ("affine", stages),
-        (CONTROL, "as-deployed-stages-labelled-50-0"),
-        (CONTROL, "as-deployed-stages-labelled-50-1"),
-    ]
-    assert not [*tmp_path.rglob("header.json"), *tmp_path.rglob("*.bin")]
-    ladder._fit(experiment, Namespace(quiet=True, keep_records=True))
-    assert len([*tmp_path.rglob("header.json")]) == 4
-
-
-def test_what_takes_longest_is_fitted_only_where_it_is_named(monkeypatch):
-    monkeypatch.setenv("HAM10000", "nowhere.zip")
-    asked = []
-    monkeypatch.setitem(ladder._ACTIONS, "fit", lambda _, options: asked.append(options.rungs))
-    for named in ([], ["--rungs", "from-scratch", CONTROL]):
-        monkeypatch.setattr("sys.argv", ["ladder", "fit", *named])
-        ladder.main()
-    assert asked == [[name for name in RUNGS if name != "from-scratch"], ["from-scratch", CONTROL]]

@@ -13,7 +13,7 @@ from benchmarks.ladder.climbs import checkpoint_of, digest, done
 from benchmarks.ladder.fitting import climb
 from benchmarks.ladder.rungs import CONTROL, DEFAULT, VIEWS
 from benchmarks.ladder.scenarios import of_scenario
-from benchmarks.ladder.voting import views_of, weights_of
+from benchmarks.ladder.voting import answering_weights, views_of
 from climbs import climb_of
 from cohorts import toy_cohort
 
@@ -93,15 +93,15 @@ def test_a_vote_on_other_weights_counts_for_nothing(laddered):
 @pytest.mark.parametrize("name", [DEFAULT, "fine-tuning-consensus"])
 def test_where_the_untouched_hosts_vote_is_kept_it_is_the_host_that_answers(laddered, name):
     task, record = laddered(name)
-    assert weights_of(task) == task.weights
+    assert answering_weights(task) == task.weights
     assert record["fit"]["selected"]["epoch"] == 4
     said = json.loads(task.vote_record.read_text())
     said["vote"]["candidate"] = said["vote"]["untouched"]
     task.vote_record.write_text(json.dumps(said))
-    assert weights_of(task) == checkpoint_of(of_scenario(task.experiment, task.scenario))
+    assert answering_weights(task) == checkpoint_of(of_scenario(task.experiment, task.scenario))
     assert done(task)["fit"]["selected"]["epoch"] == 0
     assert views_of(task) == VIEWS
     said["vote"]["kept"] = False
     task.vote_record.write_text(json.dumps(said))
-    assert weights_of(task) == task.weights
+    assert answering_weights(task) == task.weights
     assert done(task)["fit"]["selected"]["epoch"] == 4

@@ -57,8 +57,12 @@ def worst_group(candidates: Sequence[Candidate], margin: float) -> Candidate:
     where nothing else qualifies, nothing is what you get. Ties go to the higher overall Dice,
     then to the earlier epoch.
     """
-    allowed = _allowed(candidates, margin)
-    return max(allowed, key=lambda one: (one.group_min, one.overall, -one.epoch))
+    return best_of(_allowed(candidates, margin))
+
+
+def best_of(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the highest worst-group Dice; ties go to the higher overall, then to the earlier."""
+    return max(candidates, key=lambda one: (one.group_min, one.overall, -one.epoch))
 
 
 def latest(candidates: Sequence[Candidate], margin: float) -> Candidate:

@@ -12,7 +12,7 @@ from apple_seg.data import Cohort, Groups
 from apple_seg.host import Pipeline
 from apple_seg.measure import score
 from apple_seg.perturb.record import FitResult, FitSettings
-from apple_seg.perturb.selection import Candidate, Vote, allowed, better
+from apple_seg.perturb.selection import Candidate, Vote, allowed, best_of, better
 from apple_seg.perturb.task import FitTask
 from apple_seg.perturb.validation import candidate_of
 from apple_seg.processes import ONE, Processes
@@ -116,7 +116,7 @@ def put_to_vote(
     # What is kept for what Dice does not show is not given up for Dice.
     asked = (fitted,) if settings.selection == "latest" else (bare, fitted)
     possible = [one for one in asked if allowed(one, identity, settings.margin)]
-    best = max(possible or [fitted], key=lambda one: (one.group_min, one.overall, -one.epoch))
+    best = best_of(possible or [fitted])
     kept = best in possible and better(best, chosen)
     if kept:
         pipeline.segmentor.views = settings.views

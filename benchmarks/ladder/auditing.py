@@ -19,7 +19,7 @@ from apple_seg.views import AS_IS
 from apple_seg.workflow import caveats, pipeline_of, wrapped
 from benchmarks.ladder.climbs import Climb, checkpoint_of, digest
 from benchmarks.ladder.scenarios import of_scenario
-from benchmarks.ladder.voting import answering, views_of, weights_of
+from benchmarks.ladder.voting import answering, answering_weights, views_of
 from benchmarks.run import read_scores
 
 SETTINGS = AuditSettings(metrics=("dice",), gallery=0, resamples=0, permutations=0)
@@ -88,7 +88,7 @@ def host_scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
 
 def scores(climb: Climb, cases: Cohort) -> pd.DataFrame:
     """Return one seed's scores, answering as validation chose; once for the same weights."""
-    path = scores_file(climb.experiment.output, weights_of(climb), views_of(climb))
+    path = scores_file(climb.experiment.output, answering_weights(climb), views_of(climb))
     if not path.is_file():
         with answering(climb, cases) as pipeline:
             _write(path, pipeline, cases)

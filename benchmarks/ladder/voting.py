@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ def answering(task: Climb, cohort: Cohort) -> Iterator[Pipeline]:
     Where the vote of the untouched host is kept, that is what answers.
     """
     experiment = of_scenario(task.experiment, task.scenario)
-    fitted = weights_of(task) == task.weights
+    fitted = answering_weights(task) == task.weights
     if task.rung.trains == "perturbers" and fitted:
         segmentor = attach_experiment(experiment, task.weights)
         segmentor.views = views_of(task)
@@ -85,17 +86,22 @@ def _untouched(task: Climb, pipeline: Pipeline) -> Iterator[None]:
         host.load_state_dict(fitted)
 
 
-def weights_of(task: Climb) -> Path:
+def answering_weights(task: Climb) -> Path:
     """Return whose weights answer: the trained ones, or the host's where its own vote is kept."""
-    record = done(task) if task.rung.votes else None
-    vote = record["fit"]["vote"] if record else None
-    if vote and vote["kept"] and vote["candidate"]["epoch"] == 0:
+    vote = _kept(task)
+    if vote and vote["candidate"]["epoch"] == 0:
         return checkpoint_of(of_scenario(task.experiment, task.scenario))
     return task.weights
 
 
 def views_of(task: Climb) -> tuple[str, ...]:
     """Return the views whose vote a rung answers by; one view for none."""
+    vote = _kept(task)
+    return tuple(vote["views"]) if vote else AS_IS
+
+
+def _kept(task: Climb) -> dict[str, Any] | None:
+    """Return the vote that a rung answers by, if it does."""
     record = done(task) if task.rung.votes else None
-    vote = record["fit"]["vote"] if record else None
-    return tuple(vote["views"]) if vote and vote["kept"] else AS_IS
+    vote: dict[str, Any] | None = record["fit"]["vote"] if record else None
+    return vote if vote and vote["kept"] else None
